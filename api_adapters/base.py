@@ -1,0 +1,217 @@
+"""What an adapter is: the protocol, its limits, and the words of an answer."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from api_adapters.errors import BadQuery, CallFailed
+from api_adapters.settings import TargetSettings
+
+#: One thing to delete, as the caller gave it.
+Item = str | int | dict[str, Any]
+
+
+class Verdict(StrEnum):
+    """What became of an item."""
+
+    DELETED = "deleted"  #: the backend said so, or it was seen before and not after
+    ABSENT = "absent"  #: it was not there
+    ACCEPTED = "accepted"  #: the backend took the batch without naming items
+    DENIED = "denied"  #: permission, protection, conflict, no longer matching
+    REJECTED = "rejected"  #: not valid for this backend
+    FAILED = "failed"  #: the backend did not do it
+    UNKNOWN = "unknown"  #: it was sent, may have run, and could not be established
+    SKIPPED = "skipped"  #: never sent
+
+
+#: The item is not there any more.
+GONE = frozenset({Verdict.DELETED, Verdict.ABSENT})
+
+
+class Evidence(StrEnum):
+    """How we know a verdict."""
+
+    ITEM = "item"  #: the answer named the item
+    BATCH = "batch"  #: the answer accounts for all that was sent
+    PROBE = "probe"  #: we looked
+    REPEAT = "repeat"  #: a second call said so; the first one may have done it
+    NONE = "none"  #: nothing was said
+
+
+class Presence(StrEnum):
+    """What a probe saw of an item; an item it cannot tell of is left out."""
+
+    THERE = "there"  #: the backend showed it
+    GONE = "gone"  #: the backend said that there is no such item
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an answer says of one item.
+
+    `UNKNOWN` means that the answer leaves it open: the worker looks, or sends
+    the item again, unless `may_repeat` is false. `SKIPPED` is never found.
+    `message` is at most a sentence of the backend, without the item's text.
+    """
+
+    verdict: Verdict
+    evidence: Evidence = Evidence.ITEM
+    code: str | None = None
+    message: str | None = None
+    may_repeat: bool = True
+
+
+class Breach(StrEnum):
+    """A way in which an answer departs from what the vendor documents."""
+
+    STRANGER = "stranger"  #: an item in the answer that was never asked for
+    CONTRADICTION = "contradiction"  #: flags of one item that exclude each other
+    UNHEARD = "unheard"  #: a word that the vendor's page does not list
+    MISCOUNT = "miscount"  #: a count that does not fit what was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A breach that was seen, with a sentence that holds no item's text."""
+
+    breach: Breach
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one call, by key.
+
+    Every key that was sent is in at most one of `findings` and `unsent`. Of a
+    key in neither the answer is silent: it may have been deleted. Where a call
+    took several requests and one of them failed, `error` is what failed and
+    holds for the silent keys.
+    """
+
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+    unsent: frozenset[str] = frozenset()
+    error: CallFailed | None = None
+    warnings: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a backend takes, unless the target says otherwise."""
+
+    max_items_per_call: int
+    max_in_flight: int = 4
+    requests_per_second: float | None = None
+    timeout: timedelta = timedelta(seconds=30)
+    max_items_per_probe: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a harmless check showed, and what it cannot show."""
+
+    shown: str
+    not_shown: str
+
+
+class Deadline:
+    """The moment at which a call is broken off, however far it got."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, length: timedelta) -> None:
+        self._at = time.monotonic() + length.total_seconds()
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the moment; negative once it has passed."""
+        return self._at - time.monotonic()
+
+
+class Pace(Protocol):
+    """The target's shared pace: every request of every worker passes it."""
+
+    def enter(self, until: Deadline) -> None:
+        """Wait until one request may be sent.
+
+        Raises:
+            Transient: the wait is longer than a worker should be held
+                (`may_have_run` false, `wait` set).
+        """
+        ...
+
+
+class Adapter(ABC):
+    """Speaks to one backend of one kind; several threads share one.
+
+    A subclass is registered under the entry-point group
+    `deletion_worker.adapters` and built as `cls(settings, pace=...)`. It builds
+    requests and reads answers; retry, pace and bookkeeping are the worker's.
+    """
+
+    #: The pydantic model of the target's part of the configuration.
+    Settings: ClassVar[type[TargetSettings]]
+    limits: ClassVar[Limits]
+    #: Whether `probe` can tell if an item is still there.
+    can_probe: ClassVar[bool] = False
+    #: The settings that decide *what* is deleted: no credentials, no pace.
+    identity: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def __init__(self, settings: Any, *, pace: Pace) -> None:
+        """Keep the settings; open nothing, read no secret."""
+
+    @abstractmethod
+    def key(self, item: Item) -> str:
+        """The canonical form of an item: equal keys are one thing to delete.
+
+        Pure and local. Raises:
+            BadItem: the item is not valid for this backend.
+        """
+
+    @abstractmethod
+    def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
+        """Delete items, given by key; never called with none.
+
+        Raises:
+            Transient, Refused, Hopeless: the call as a whole failed.
+        """
+
+    def probe(self, items: Mapping[str, Item], *, until: Deadline) -> Mapping[str, Presence]:
+        """Look whether items are still there; at most `max_items_per_probe`.
+
+        Raises:
+            Transient, Refused, Hopeless: the look as a whole failed.
+        """
+        raise NotImplementedError
+
+    def check_query(self, query: Mapping[str, Any]) -> None:
+        """Refuse a query that cannot be asked or that narrows nothing.
+
+        Raises:
+            BadQuery: with what was expected.
+        """
+        raise BadQuery("this backend cannot be asked for items: give the items themselves")
+
+    def find(self, query: Mapping[str, Any], *, until: Deadline) -> Iterator[Item]:
+        """List the items that match a query, page by page.
+
+        Raises:
+            BadQuery: the query is not valid.
+            Transient, Refused, Hopeless: a page could not be read.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def check(self, *, until: Deadline) -> Checked:
+        """Show without harm that address and credentials are right.
+
+        Raises:
+            Transient, Refused, Hopeless: they are not, or nobody answered.
+        """
+
+    def close(self) -> None:
+        """Give back connections; the adapter is not used afterwards."""
