@@ -1,0 +1,107 @@
+"""An item: one thing to delete, as it was given, and its place among the others."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from api_adapters.base import Evidence, Item, Verdict
+from worker.job import moment_text
+
+MAX_ITEM_BYTES = 16 * 1024
+MAX_KEY_BYTES = 1024
+#: Items in one chunk, and so in one request.
+MAX_CHUNK_ITEMS = 10_000
+#: An item's text, a code and a message of an outcome are cut to these lengths.
+MAX_CODE = 64
+MAX_MESSAGE = 300
+
+
+def to_json(value: Any) -> str:
+    r"""An item as the store keeps it: JSON in ASCII, never reordered.
+
+    >>> to_json({"b": 1, "a": "\ud800"})
+    '{"b":1,"a":"\\ud800"}'
+    """
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Item:
+    """What `to_json` was given."""
+    item: Item = json.loads(text)
+    return item
+
+
+def digest_of_key(target: str, key: str) -> bytes:
+    """16 bytes that stand for a key of a target.
+
+    The target is part of it, so that one index finds a key of one target and
+    equal ids in two targets cannot be told to be equal.
+    """
+    named = f"{target}\0{key}".encode("utf-8", "surrogatepass")
+    return blake2b(named, digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known of one position: open (no verdict) or final.
+
+    `doubt`: a call with this item may have been carried out, and nobody knows
+    the result. `calls`: how many calls it was part of.
+    """
+
+    verdict: Verdict | None = None
+    evidence: Evidence = Evidence.NONE
+    code: str | None = None
+    message: str | None = None
+    doubt: bool = False
+    calls: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the position has its outcome."""
+        return self.verdict is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """An item as it comes in; `refusal` is set for one refused at the door."""
+
+    position: int
+    text: str
+    key: bytes | None
+    refusal: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """An item that still has to be decided."""
+
+    position: int
+    item: Item
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item."""
+
+    position: int
+    item: Item
+    mark: Mark
+    decided_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of a line of `results` and a row of `deletions.results`."""
+        mark = self.mark
+        return {
+            "position": self.position,
+            "item": self.item,
+            "verdict": mark.verdict.value if mark.verdict else None,
+            "evidence": mark.evidence.value,
+            "code": mark.code,
+            "message": mark.message,
+            "attempts": mark.calls,
+            "decided_at": moment_text(self.decided_at),
+        }

@@ -1,0 +1,196 @@
+"""What one adapter call means for the batches it carried."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from api_adapters.base import Evidence, Finding, Reply, Verdict
+from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
+from worker.batch import Batch, Claimed, Returned, give_back
+from worker.item import MAX_CODE, MAX_MESSAGE, Mark
+from worker.retrying import LONGEST_PATIENCE, RetryRules, told_wait
+from worker.splitting import can_split, halve
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a decision depends on beside the batch and the reply."""
+
+    retry: RetryRules
+    #: Drawn from 0 to 1 for the jitter.
+    chance: float
+    #: How many batches shared the call.
+    company: int = 1
+    #: Whether the target answered other calls lately, so that a fault that
+    #: outlasts all attempts is likely to lie in an item.
+    target_answers: bool = False
+
+
+def judge(
+    claimed: Claimed, keys: Mapping[int, str], reply: Reply, *, given: Circumstances
+) -> Returned:
+    """Decide what one reply means for one batch of the call.
+
+    Pure: the same arguments always give the same decision. `keys` names the
+    positions by key; a position that is not in it cannot be sent any more and
+    is rejected.
+    """
+    marks = {
+        item.position: _mark(item.mark, keys.get(item.position), reply) for item in claimed.items
+    }
+    still_open = [position for position, mark in marks.items() if not mark.is_final]
+    tried = [position for position in still_open if keys[position] not in reply.unsent]
+    if not tried:
+        return give_back(claimed, marks)
+    match reply.error:
+        # A shared call is parted by batches first, so that one job's poison
+        # never costs another job its outcome.
+        case Refused() if given.company > 1:
+            returned = give_back(claimed, marks)
+            return _with(returned, company=(given.company + 1) // 2)
+        case Refused() if can_split(marks.values()):
+            # Its halves stay alone: one of them holds the culprit.
+            returned = give_back(claimed, marks)
+            return halve(_with(returned, company=1), still_open)
+        # Alone responsible for a refused call.
+        case Refused() as refused:
+            return give_back(claimed, _close(marks, tried, Verdict.REJECTED, refused))
+        # The executor stops the job or closes the target; the batch waits.
+        case Hopeless():
+            return give_back(claimed, marks)
+        # Being told to wait is not a failure, so it costs no attempt.
+        case Transient(wait=timedelta() as wait) if _is_patient(claimed.batch, wait):
+            told = claimed.batch.told_to_wait + told_wait(wait)
+            returned = _with(give_back(claimed, marks), told_to_wait=told)
+            return replace(returned, rest=told_wait(wait))
+        case _:
+            return _after_failure(claimed, marks, tried, reply.error, given)
+
+
+def judge_loss(claimed: Claimed, *, given: Circumstances) -> Returned:
+    """Decide what becomes of a batch whose worker never gave it back.
+
+    What was claimed counts as sent: the worker may have died after the call.
+    """
+    lost = Transient("the worker that had claimed it was lost", code="worker_lost")
+    keys = {item.position: str(item.position) for item in claimed.items}
+    return judge(claimed, keys, Reply(error=lost), given=given)
+
+
+def judge_end(claimed: Claimed, *, code: str, message: str) -> Returned:
+    """Decide what becomes of a ready batch when its job ends before its time."""
+    marks = {item.position: end_mark(item.mark, code, message) for item in claimed.items}
+    return give_back(claimed, marks)
+
+
+def end_mark(mark: Mark, code: str, message: str) -> Mark:
+    """The outcome of an open item of a job that ends: skipped, or unknown in doubt."""
+    verdict = Verdict.UNKNOWN if mark.doubt else Verdict.SKIPPED
+    return replace(mark, verdict=verdict, code=code, message=message[:MAX_MESSAGE])
+
+
+def _mark(mark: Mark, key: str | None, reply: Reply) -> Mark:
+    """What the reply says of one item that was open."""
+    if key is None:
+        return replace(
+            mark,
+            verdict=Verdict.UNKNOWN if mark.doubt else Verdict.REJECTED,
+            code="invalid_item",
+            message="the target as it is configured now does not take this item",
+        )
+    if key in reply.unsent:
+        return mark
+    finding = reply.findings.get(key)
+    if finding is None:
+        return _silent(mark, reply.error)
+    if finding.verdict in {Verdict.UNKNOWN, Verdict.SKIPPED}:
+        return _unknown(mark, finding)
+    return _found(mark, finding)
+
+
+def _silent(mark: Mark, error: CallFailed | None) -> Mark:
+    """An item of which the answer says nothing, or for which none came."""
+    if error is None:
+        message = "the answer left the item out"
+        return replace(mark, doubt=True, calls=mark.calls + 1, code="left_out", message=message)
+    return replace(
+        mark,
+        doubt=mark.doubt or error.may_have_run,
+        calls=mark.calls + 1,
+        code=_cut(error.code, MAX_CODE),
+        message=_cut(error.message, MAX_MESSAGE),
+    )
+
+
+def _unknown(mark: Mark, finding: Finding) -> Mark:
+    """An item that the answer names and yet leaves open."""
+    return Mark(
+        verdict=None if finding.may_repeat else Verdict.UNKNOWN,
+        code=_cut(finding.code, MAX_CODE),
+        message=_cut(finding.message, MAX_MESSAGE),
+        doubt=True,
+        calls=mark.calls + 1,
+    )
+
+
+def _found(mark: Mark, finding: Finding) -> Mark:
+    """An item with a final verdict; in doubt we do not claim what we may have done."""
+    is_repeat = mark.doubt and finding.verdict is Verdict.ABSENT
+    return Mark(
+        verdict=finding.verdict,
+        evidence=Evidence.REPEAT if is_repeat else finding.evidence,
+        code=_cut(finding.code, MAX_CODE),
+        message=_cut(finding.message, MAX_MESSAGE),
+        doubt=mark.doubt,
+        calls=mark.calls + 1,
+    )
+
+
+def _after_failure(
+    claimed: Claimed,
+    marks: Mapping[int, Mark],
+    tried: Sequence[int],
+    error: CallFailed | None,
+    given: Circumstances,
+) -> Returned:
+    """One attempt less: wait for the next, part the batch, or give up."""
+    failures = claimed.batch.failures + 1
+    if not given.retry.is_used_up(failures):
+        returned = _with(give_back(claimed, marks), failures=failures)
+        return replace(returned, rest=given.retry.wait_after(failures, chance=given.chance))
+    # One item that makes the vendor fail does not take the others along.
+    if error is not None and given.target_answers and can_split(marks.values()):
+        returned = _with(give_back(claimed, marks), failures=given.retry.max_attempts - 1)
+        return halve(returned, [p for p, mark in marks.items() if not mark.is_final])
+    closed = _close(marks, tried, Verdict.FAILED, error)
+    return _with(give_back(claimed, closed), failures=failures)
+
+
+def _close(
+    marks: Mapping[int, Mark], positions: Sequence[int], verdict: Verdict, error: CallFailed | None
+) -> dict[int, Mark]:
+    """Give these positions this verdict; `failed` becomes `unknown` in doubt."""
+    closed = dict(marks)
+    for position in positions:
+        mark = marks[position]
+        in_doubt = verdict is Verdict.FAILED and mark.doubt
+        closed[position] = replace(mark, verdict=Verdict.UNKNOWN if in_doubt else verdict)
+        if error is not None and verdict is Verdict.REJECTED:
+            closed[position] = replace(closed[position], evidence=Evidence.ITEM)
+    return closed
+
+
+def _is_patient(batch: Batch, wait: timedelta) -> bool:
+    """Whether the batch may be told to wait once more."""
+    return batch.told_to_wait + told_wait(wait) <= LONGEST_PATIENCE
+
+
+def _with(returned: Returned, **changes: Any) -> Returned:
+    """The same, with other numbers in its batch."""
+    return replace(returned, batch=replace(returned.batch, **changes))
+
+
+def _cut(text: str | None, length: int) -> str | None:
+    """At most so many characters of a text."""
+    return text if text is None else text[:length]

@@ -1,0 +1,424 @@
+"""The results store as the actors see it: the port.
+
+Lengths of time go in, moments come out: leases, rests, due moments and
+`decided_at` are reckoned by the store's own clock alone. Every method is one
+transaction unless it says otherwise, and is safe to repeat. Positions, ranges,
+doubt and bells are explained in the README under "Why it is built so".
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NewType, Protocol
+
+from api_adapters.base import Verdict, Warned
+from worker.batch import Claimed, Returned
+from worker.item import Landed, Outcome
+from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+
+LeaseId = NewType("LeaseId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items that land together; its place is known from its number."""
+
+    number: int
+    items: tuple[Landed, ...]
+    #: Bytes of the items' texts, for the bounds.
+    size: int
+    #: A digest of the items as given: the same again is a repeat.
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a seal found."""
+
+    state: JobState
+    #: Numbers of chunks that have not landed, at most a hundred.
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One range of a plan."""
+
+    first: int
+    last: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appetite:
+    """How much one claim may take."""
+
+    #: The most items one call takes.
+    call_items: int
+    #: The most calls a claim may be worth.
+    calls: int
+    #: Live leases that the target may have, over all workers.
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim's right: a lease that fences all its batches, one place."""
+
+    lease: LeaseId
+    target: str
+    batches: tuple[Claimed, ...]
+    #: How long one call took of late, or None where nobody knows.
+    call_time: timedelta | None
+    #: Whether the target answered a call within the last minute.
+    target_answers: bool
+    #: Ready work and a free place are left, and the bell is now ours to ring.
+    ring: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Nothing was claimed."""
+
+    #: How long until something may be claimed, where that is known.
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a record found out beside the batches it wrote."""
+
+    #: Jobs that may have ended with it: the settler asks.
+    jobs: tuple[JobId, ...]
+    #: Batches that were not ours any more and were left alone.
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallNote:
+    """What one call tells of its target."""
+
+    #: How long it took.
+    took: timedelta
+    #: Whether the backend answered as it documents.
+    answered: bool
+    #: Let the whole target rest for so long: it was told to wait.
+    rest: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Breached:
+    """A contract violation seen in the answer to a job's call."""
+
+    job: JobId
+    warned: Warned
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the store found to be done."""
+
+    #: Targets with ready work, a free place and no unanswered bell: ring them.
+    ring: tuple[str, ...] = ()
+    plan: tuple[JobId, ...] = ()
+    #: Jobs that may be closed or settled.
+    settle: tuple[JobId, ...] = ()
+    has_lost_leases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Outcomes by position, and where to go on; None at the end."""
+
+    rows: tuple[Outcome, ...]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One job that named an item."""
+
+    job: JobId
+    state: JobState
+    outcome: Outcome
+    requested_by: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Who changed what, when; rows of this table are only appended."""
+
+    at: datetime
+    kind: str
+    job: JobId | None
+    target: str | None
+    #: The operating-system user of a command, or None for the worker itself.
+    os_user: str | None
+    #: Who they said they were.
+    by: str | None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who gives a command."""
+
+    os_user: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+class Store(Protocol):
+    """The truth about every job.
+
+    Every method may raise `StoreUnavailable`.
+    """
+
+    # -- how jobs come in ---------------------------------------------------
+
+    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+        """Take a job with all its items, sealed; duplicates are already out of it.
+
+        The same id with the same content again answers the job that is there.
+
+        Raises:
+            RefusedRequest: `job_conflict`, the id stands for other content.
+        """
+        ...
+
+    def open(self, job: NewJob) -> Job:
+        """Take a job whose items follow in chunks, or whose plan is copied.
+
+        Raises:
+            RefusedRequest: `job_conflict`.
+        """
+        ...
+
+    def append(self, job: JobId, chunk: Chunk) -> int:
+        """Land one chunk, in any order and any number of times; how many items.
+
+        Raises:
+            RefusedRequest: `unknown_job`; `job_conflict`, the number landed with
+                other content; `job_sealed`, the job takes no more.
+        """
+        ...
+
+    def seal(self, job: JobId, chunks: int) -> Sealed:
+        """Say how many chunks there are; the job goes on once all have landed.
+
+        Raises:
+            RefusedRequest: `unknown_job`; `job_conflict`, sealed with another
+                number; `wrong_state`, more chunks than that have landed.
+        """
+        ...
+
+    # -- planning -----------------------------------------------------------
+
+    def begin_planning(self, job: JobId, *, holder: str, lasting: timedelta) -> Job | None:
+        """Take the right to plan a job that is to be planned, or None.
+
+        A plan that was begun before goes on where it stood.
+        """
+        ...
+
+    def copy_plan(self, job: JobId, *, limit: int) -> bool:
+        """Copy up to so many frozen items of the job's plan; True when all are there.
+
+        Raises:
+            RefusedRequest: `wrong_state`, the plan has no items any more.
+        """
+        ...
+
+    def drop_duplicates(self, job: JobId) -> Job:
+        """Keep the lowest position of equal keys; the job's counts are right then."""
+        ...
+
+    def places(self, job: JobId, *, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
+        """(position, bytes, is open) of items beyond a position, in order."""
+        ...
+
+    def last_cut(self, job: JobId) -> int:
+        """The last position that a batch covers already, or -1."""
+        ...
+
+    def add_batches(self, job: JobId, cuts: Sequence[Cut]) -> None:
+        """Write ranges of a plan; one that is there already is left alone."""
+        ...
+
+    def start(self, job: JobId) -> bool:
+        """planning -> running, at the target's present round; False if it was not."""
+        ...
+
+    def hold(self, job: JobId, *, reason: str) -> bool:
+        """planning -> awaiting_approval; False if it was not."""
+        ...
+
+    def finish_dry(self, job: JobId) -> bool:
+        """planning -> completed, everything skipped with code `dry_run`."""
+        ...
+
+    # -- executing ----------------------------------------------------------
+
+    def claim(
+        self,
+        target: str,
+        *,
+        fingerprint: str,
+        holder: str,
+        lasting: timedelta,
+        appetite: Callable[[timedelta | None], Appetite],
+    ) -> Claim | Busy:
+        """Take ready batches of a target's jobs, in turns, under one new lease.
+
+        Answers the target's bell. `appetite` is given the recent time of one
+        call. Only jobs of this fingerprint are served. The batches come with
+        their open items.
+        """
+        ...
+
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
+        """Lengthen a lease; the jobs of its batches that still want to run.
+
+        Raises:
+            LeaseLost: it is somebody else's now.
+        """
+        ...
+
+    def record(
+        self,
+        lease: LeaseId,
+        returned: Sequence[Returned],
+        *,
+        call: CallNote | None = None,
+        breaches: Sequence[Breached] = (),
+    ) -> Noted:
+        """Give batches back with what became of them, all or nothing.
+
+        Only batches that are still the lease's are written. A batch that goes
+        back to be ready while its job is ending is ended instead: skipped, or
+        unknown in doubt. The lease ends with its last batch.
+
+        Raises:
+            LeaseLost: none of the batches was the lease's any more.
+        """
+        ...
+
+    def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
+        """Give back what leases that ran out had, as `decide(target, ...)` says.
+
+        `decide` is pure. At most `limit` leases at once.
+        """
+        ...
+
+    def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
+        """Let nothing of a target be claimed for a while; how long it is closed by now.
+
+        A call that is answered opens it again.
+        """
+        ...
+
+    def stop(self, job: JobId, *, reason: str) -> bool:
+        """Let a job end because it cannot go on; False if it had ended or is ending."""
+        ...
+
+    # -- bells --------------------------------------------------------------
+
+    def may_ring(self, target: str) -> bool:
+        """Whether a bell is due: work is ready, a place is free, and the last
+        bell was answered or is older than five seconds. Then it counts as rung.
+        """
+        ...
+
+    def look(self, *, every: timedelta) -> Look | None:
+        """What is to be done, or None where somebody looked within `every`."""
+        ...
+
+    # -- settling -----------------------------------------------------------
+
+    def end_ready(self, job: JobId, *, limit: int) -> int:
+        """End up to so many ready batches of a job that is ending; how many."""
+        ...
+
+    def settle(self, job: JobId) -> JobStatus | None:
+        """Close a job none of whose ranges is open; None if it is not so, or was before.
+
+        Raises:
+            DoesNotAddUp: its tally differs from its items; nothing is written.
+        """
+        ...
+
+    # -- commands -----------------------------------------------------------
+
+    def pause(self, job: JobId, who: Who) -> None:
+        """running -> paused. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
+        ...
+
+    def resume(self, job: JobId, who: Who) -> None:
+        """paused -> running. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
+        ...
+
+    def cancel(self, job: JobId, who: Who) -> None:
+        """Let a job end; an ended or ending one is left as it is.
+
+        Raises:
+            RefusedRequest: `unknown_job`.
+        """
+        ...
+
+    def approve(self, job: JobId, who: Who) -> None:
+        """awaiting_approval -> planning. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
+        ...
+
+    def decline(self, job: JobId, who: Who) -> None:
+        """awaiting_approval -> cancelling. Raises RefusedRequest: as `approve`."""
+        ...
+
+    # -- reading ------------------------------------------------------------
+
+    def job(self, job: JobId) -> Job:
+        """Raises RefusedRequest: `unknown_job`."""
+        ...
+
+    def status(self, job: JobId) -> JobStatus:
+        """A job with its counts. Raises RefusedRequest: `unknown_job`."""
+        ...
+
+    def jobs(self, *, limit: int) -> Sequence[JobStatus]:
+        """The newest jobs, newest first."""
+        ...
+
+    def tally(self, job: JobId) -> Tally:
+        """Items by verdict so far."""
+        ...
+
+    def results(
+        self, job: JobId, *, verdict: Verdict | None, after: int, limit: int, size: int
+    ) -> Page:
+        """Decided items beyond a position, by position; at most `size` bytes of
+        item text, but one row at least.
+
+        Raises:
+            RefusedRequest: `unknown_job`.
+        """
+        ...
+
+    def sample(self, job: JobId, *, limit: int) -> Sequence[str]:
+        """The first items of a job, as JSON texts."""
+        ...
+
+    def mentions(self, key: bytes, *, limit: int) -> Sequence[Mention]:
+        """Every job that named a key, newest first."""
+        ...
+
+    def target_note(self, target: str) -> Mapping[str, Any]:
+        """What holds a target back: `closed_reason`, `closed_for`, `rests_for`, `live_leases`."""
+        ...
+
+    def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
+        """What was changed and by whom, newest first."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
+        ...
