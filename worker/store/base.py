@@ -25,6 +25,8 @@ class Chunk:
 
     number: int
     items: tuple[Landed, ...]
+    #: How many items were given; those that are not among `items` are duplicates.
+    given: int
     #: Bytes of the items' texts, for the bounds.
     size: int
     #: A digest of the items as given: the same again is a repeat.

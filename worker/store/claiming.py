@@ -1,0 +1,307 @@
+"""How a worker takes batches: one lease a claim, in turns between jobs.
+
+The target's row is locked first; only then, with a new snapshot and the clock
+asked anew, are the live leases counted. In one statement the count would be
+that from before the wait, and without the lock 32 leases went through a limit
+of 8.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, and_, func, insert, literal, or_, select, tuple_, update
+
+from api_adapters.base import Verdict
+from worker.batch import Batch, BatchState, Claimed
+from worker.item import OpenItem, from_json
+from worker.job import JobId, JobState
+from worker.store.base import Appetite, Busy, Claim, LeaseId
+from worker.store.tables import (
+    OPEN_STRAYS,
+    STRAY_COLUMNS,
+    Moment,
+    batches,
+    items,
+    jobs,
+    leases,
+    strays,
+    targets,
+)
+from worker.store.transaction import Tx, as_mark
+
+#: Batches of one claim: bounds the transaction where jobs of one item queue up.
+MOST_BATCHES = 2_000
+#: A bell that nobody answered for so long may be rung again.
+BELL_PATIENCE = timedelta(seconds=5)
+#: A target that answered a call within this is taken to be well.
+ANSWERS_WITHIN = timedelta(seconds=60)
+
+
+def lock_target(tx: Tx, target: str) -> Row[Any]:
+    """The row of a target, held until the end of the transaction."""
+    tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
+    row: Row[Any] = tx.execute(tx.locked(select(targets).where(targets.c.name == target))).one()
+    return row
+
+
+def claim(
+    tx: Tx,
+    target: str,
+    *,
+    fingerprint: str,
+    holder: str,
+    lasting: timedelta,
+    appetite: Callable[[timedelta | None], Appetite],
+) -> Claim | Busy:
+    """Take ready batches of a target's jobs under one new lease."""
+    row = lock_target(tx, target)
+    now = tx.now()
+    wanted = appetite(row.call_time)
+    tx.execute(update(targets).where(targets.c.name == target).values(answered_at=now))
+    if row.not_before > now:
+        return Busy(row.not_before - now)
+    live = _live_leases(tx, target, now)
+    if live >= wanted.places:
+        return Busy()
+    ready = _ready(tx, target, fingerprint, now, wanted)
+    if not ready:
+        return Busy(_until_ready(tx, target, fingerprint, now))
+    taken = _take_some(ready, wanted)
+    lease = _lease(tx, target, holder, now + lasting)
+    _mark_taken(tx, taken, lease)
+    _serve(tx, row, taken, now)
+    is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
+    ring = is_more and live + 1 < wanted.places
+    if ring:
+        tx.execute(update(targets).where(targets.c.name == target).values(rung_at=now))
+    return Claim(
+        lease=lease,
+        target=target,
+        batches=tuple(claimed_of(tx, taken)),
+        call_time=row.call_time,
+        target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
+        ring=ring,
+    )
+
+
+def is_ready(now: datetime) -> Any:
+    """A batch that may be claimed now."""
+    return and_(batches.c.state == BatchState.READY.value, batches.c.not_before <= now)
+
+
+def _live_leases(tx: Tx, target: str, now: datetime) -> int:
+    """How many places of the target are taken."""
+    count: int = tx.execute(
+        select(func.count()).where(leases.c.target == target, leases.c.until > now)
+    ).scalar_one()
+    return count
+
+
+def _ready(
+    tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite
+) -> Sequence[Row[Any]]:
+    """Ready batches in the order of their turn, more than are wanted where there are.
+
+    Most batches fill a call, so that a few are read; only where they turn out
+    to be small is the limit that of items.
+    """
+    rows = _ready_rows(tx, target, fingerprint, now, wanted.calls + 1)
+    room = wanted.calls * wanted.call_items
+    if len(rows) == wanted.calls + 1 and sum(map(open_count, rows)) <= room:
+        return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
+    return rows
+
+
+def _ready_rows(
+    tx: Tx, target: str, fingerprint: str, now: datetime, most: int
+) -> Sequence[Row[Any]]:
+    """At most so many ready batches in the order of their turn."""
+    found = tx.execute(
+        select(batches, jobs.c.id.label("job_id"), jobs.c.round.label("job_round"))
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            is_ready(now),
+        )
+        .order_by(jobs.c.round, jobs.c.seq, batches.c.not_before, batches.c.first)
+        .limit(most)
+    )
+    rows: Sequence[Row[Any]] = found.all()
+    return rows
+
+
+def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:
+    """The first of them that fill the wanted calls; one at least."""
+    room = wanted.calls * wanted.call_items
+    taken = []
+    for row in ready:
+        open_items = open_count(row)
+        if taken and open_items > room:
+            break
+        taken.append(row)
+        room -= open_items
+    return taken
+
+
+def _lease(tx: Tx, target: str, holder: str, until: datetime) -> LeaseId:
+    """A new lease; its number is never used again."""
+    made = tx.execute(
+        insert(leases).values(target=target, holder=holder, until=until).returning(leases.c.id)
+    )
+    return LeaseId(made.scalar_one())
+
+
+def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
+    """ready -> leased."""
+    for start in range(0, len(taken), 400):
+        names = [(row.job, row.first) for row in taken[start : start + 400]]
+        tx.execute(
+            update(batches)
+            .where(tuple_(batches.c.job, batches.c.first).in_(names))
+            .values(state=BatchState.LEASED.value, lease=lease)
+        )
+
+
+def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> None:
+    """Send the jobs that were served to the end of the queue."""
+    present = max(row.round, taken[0].job_round)
+    served = sorted({one.job for one in taken})
+    tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
+    for start in range(0, len(served), 500):
+        some = jobs.c.seq.in_(served[start : start + 500])
+        started = func.coalesce(jobs.c.started_at, literal(now, Moment))
+        tx.execute(update(jobs).where(some).values(round=present + 1, started_at=started))
+
+
+def _until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timedelta | None:
+    """How long until the next batch has had its rest."""
+    moment = tx.execute(
+        select(func.min(batches.c.not_before))
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            batches.c.state == BatchState.READY.value,
+        )
+    ).scalar_one()
+    return None if moment is None else max(moment - now, timedelta())
+
+
+def batch_of(row: Row[Any]) -> Batch:
+    """A row of `batches`, joined with its job's id, as a thing."""
+    counts: dict[Verdict | None, int] = {
+        verdict: getattr(row, name) for verdict, name in STRAY_COLUMNS.items() if getattr(row, name)
+    }
+    if getattr(row, OPEN_STRAYS):
+        counts[None] = getattr(row, OPEN_STRAYS)
+    return Batch(
+        job=JobId(row.job_id),
+        seq=row.job,
+        first=row.first,
+        last=row.last,
+        items=row.items,
+        mark=as_mark(row),
+        failures=row.failures,
+        company=row.company,
+        told_to_wait=row.told_to_wait,
+        strays=counts,
+    )
+
+
+def open_count(row: Row[Any]) -> int:
+    """How many items of a range have no outcome."""
+    strayed = sum(getattr(row, name) for name in STRAY_COLUMNS.values())
+    outside = 0 if row.verdict else row.items - strayed - getattr(row, OPEN_STRAYS)
+    return int(outside + getattr(row, OPEN_STRAYS))
+
+
+def claimed_of(tx: Tx, rows: Sequence[Row[Any]]) -> list[Claimed]:
+    """Ranges with their open items.
+
+    One index scan a range: a join by BETWEEN turned a job of 10 s into 346 s.
+    Ranges of one position, of which thousands may share a call, are read
+    together.
+    """
+    singles = {(row.job, row.first): row for row in rows if row.first == row.last}
+    found: dict[tuple[int, int], list[Row[Any]]] = {}
+    names = list(singles)
+    for start in range(0, len(names), 400):
+        for item in tx.execute(
+            select(items.c.job, items.c.position, items.c.item).where(
+                tuple_(items.c.job, items.c.position).in_(names[start : start + 400])
+            )
+        ):
+            found[item.job, item.position] = [item]
+    return [
+        _claimed(tx, row, found.get((row.job, row.first)) or _items_of(tx, row)) for row in rows
+    ]
+
+
+def _items_of(tx: Tx, row: Row[Any]) -> list[Row[Any]]:
+    """The items of one range; only its open strays where the rest is decided."""
+    chosen = select(items.c.job, items.c.position, items.c.item).where(
+        items.c.job == row.job, items.c.position.between(row.first, row.last)
+    )
+    if row.verdict:
+        chosen = chosen.join(
+            strays,
+            and_(
+                strays.c.job == items.c.job,
+                strays.c.position == items.c.position,
+                strays.c.verdict.is_(None),
+            ),
+        )
+    return list(tx.execute(chosen.order_by(items.c.position)))
+
+
+def _claimed(tx: Tx, row: Row[Any], found: Sequence[Row[Any]]) -> Claimed:
+    """One range with the open ones of its items."""
+    batch = batch_of(row)
+    marks = {}
+    if batch.strays:
+        marks = {
+            stray.position: as_mark(stray)
+            for stray in tx.execute(
+                select(strays).where(
+                    strays.c.job == row.job, strays.c.position.between(row.first, row.last)
+                )
+            )
+        }
+    open_items = tuple(
+        OpenItem(item.position, from_json(item.item), marks.get(item.position, batch.mark))
+        for item in found
+        if not marks.get(item.position, batch.mark).is_final
+    )
+    return Claimed(batch, open_items, frozenset(p for p, m in marks.items() if not m.is_final))
+
+
+def may_ring(tx: Tx, target: str) -> bool:
+    """Compare-and-set: a bell is due and now counts as rung."""
+    now = tx.now()
+    ready = (
+        select(batches.c.first)
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, is_ready(now))
+    )
+    answered = or_(
+        targets.c.rung_at.is_(None),
+        targets.c.answered_at >= targets.c.rung_at,
+        targets.c.rung_at < now - BELL_PATIENCE,
+    )
+    tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
+    return bool(
+        tx.changed(
+            update(targets)
+            .where(
+                targets.c.name == target,
+                targets.c.not_before <= now,
+                answered,
+                ready.exists(),
+            )
+            .values(rung_at=now)
+        )
+    )

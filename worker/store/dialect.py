@@ -1,0 +1,44 @@
+"""What the SQL store needs of a dialect: only what differs between them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, TextClause
+
+Clock = Callable[[], datetime]
+
+
+class Dialect(Protocol):
+    """One kind of database."""
+
+    engine: Engine
+
+    @property
+    def now(self) -> TextClause:
+        """A query for the database's clock in milliseconds since 1970."""
+        ...
+
+    @property
+    def locks_rows(self) -> bool:
+        """Whether rows are locked one by one."""
+        ...
+
+    def insert(self, table: Any) -> Any:
+        """The dialect's own insertion, which knows `on_conflict_do_...`."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One transaction that writes."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """One transaction that reads one state of the store."""
+        ...
+
+    def insert_items(
+        self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
+    ) -> None:
+        """Insert (job, position, item, key) in bulk."""
+        ...

@@ -1,0 +1,205 @@
+"""How a job comes to its end: the wish, the ranges ended for it, the close."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from api_adapters.base import Verdict
+from worker.errors import DoesNotAddUp, RefusedRequest
+from worker.job import JobId, JobState, JobStatus, sources_of
+from worker.store.base import Who
+from worker.store.claiming import lock_target
+from worker.store.reading import status_of, tally_of
+from worker.store.recording import end_ranges
+from worker.store.tables import STRAY_COLUMNS, batches, items, jobs, strays, targets
+from worker.store.transaction import Tx, job_row, locked_job_row
+
+#: The state in which a job ends that was ended with a wish.
+_END_BY_WISH = {
+    "cancel": JobState.CANCELLED,
+    "decline": JobState.CANCELLED,
+    "stop": JobState.STOPPED,
+}
+_OPEN_STATES = ("ready", "leased")
+
+
+def wish_to_end(tx: Tx, job: JobId, wish: str, reason: str, who: Who) -> bool:
+    """-> cancelling; False for a job that has ended or is ending."""
+    row = locked_job_row(tx, job)
+    if JobState(row.state) not in sources_of(JobState.CANCELLING):
+        return False
+    tx.execute(
+        update(jobs)
+        .where(jobs.c.seq == row.seq)
+        .values(
+            state=JobState.CANCELLING.value,
+            wish=wish,
+            reason=reason,
+            planner=None,
+            planner_until=None,
+        )
+    )
+    kind = {"cancel": "job.cancelled", "decline": "job.declined", "stop": "job.stopped"}[wish]
+    detail = {"reason": reason}
+    tx.note(kind, now=tx.now(), job=job, target=row.target, who=who, detail=detail)
+    return True
+
+
+def decline(tx: Tx, job: JobId, reason: str, who: Who) -> None:
+    """awaiting_approval -> cancelling. Raises RefusedRequest: `wrong_state`."""
+    _expect(locked_job_row(tx, job), JobState.AWAITING_APPROVAL)
+    wish_to_end(tx, job, "decline", reason, who)
+
+
+def move(tx: Tx, job: JobId, *, origin: JobState, goal: JobState, kind: str, who: Who) -> None:
+    """One legal move on a command. Raises RefusedRequest: `wrong_state`."""
+    row = locked_job_row(tx, job)
+    _expect(row, origin)
+    values: dict[str, Any] = {"state": goal.value}
+    if goal is JobState.PLANNING:
+        values.update(approved=True, reason=None)
+    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
+    tx.note(kind, now=tx.now(), job=job, target=row.target, who=who)
+
+
+def _expect(row: Row[Any], state: JobState) -> None:
+    """Refuse a command that comes at the wrong time."""
+    if row.state != state:
+        raise RefusedRequest(
+            "wrong_state",
+            f"job {row.id} is {row.state}, not {state.value}",
+            data={"job": row.id, "state": row.state},
+        )
+
+
+def close_target(tx: Tx, target: str, reason: str, rest: timedelta) -> timedelta:
+    """Let nothing of a target be claimed for a while; how long it is closed by now."""
+    row = lock_target(tx, target)
+    now = tx.now()
+    since = row.closed_at or now
+    tx.execute(
+        update(targets)
+        .where(targets.c.name == target)
+        .values(closed_at=since, closed_reason=reason, not_before=max(row.not_before, now + rest))
+    )
+    if row.closed_at is None:
+        tx.note("target.closed", now=now, target=target, detail={"reason": reason})
+    closed_for: timedelta = now - since
+    return closed_for
+
+
+def end_ready(tx: Tx, job: JobId, limit: int) -> int:
+    """End up to so many ready ranges of a job that is ending; how many."""
+    row = locked_job_row(tx, job)
+    if row.state != JobState.CANCELLING:
+        return 0
+    now = tx.now()
+    if not row.is_cut:
+        code = {"cancel": "cancelled", "decline": "declined"}.get(row.wish, "stopped")
+        _cover_the_rest(tx, row, code=code, message=row.reason)
+    ready = select(batches.c.first).where(batches.c.job == row.seq, batches.c.state == "ready")
+    firsts = list(tx.execute(tx.locked(ready.limit(limit))).scalars())
+    if firsts:
+        end_ranges(tx, row, firsts, now)
+    return len(firsts)
+
+
+def end_unplanned(tx: Tx, row: Row[Any], *, code: str, message: str) -> None:
+    """Complete a job none of whose items was sent: one range, all skipped."""
+    _cover_the_rest(tx, row, code=code, message=message)
+    _close(tx, row, JobState.COMPLETED)
+
+
+def _cover_the_rest(tx: Tx, row: Row[Any], *, code: str, message: str | None) -> None:
+    """One done range over all positions that no range covers."""
+    reached = tx.execute(
+        select(func.coalesce(func.max(batches.c.last), -1)).where(batches.c.job == row.seq)
+    ).scalar_one()
+    rest = (items.c.job == row.seq, items.c.position > reached)
+    first, last, count = tx.execute(
+        select(func.min(items.c.position), func.max(items.c.position), func.count()).where(*rest)
+    ).one()
+    values: dict[str, Any] = {"is_cut": True, "items": row.items}
+    if count:
+        refused = tx.execute(
+            select(func.count()).where(strays.c.job == row.seq, strays.c.position > reached)
+        ).scalar_one()
+        tx.execute(
+            insert(batches).values(
+                job=row.seq,
+                first=first,
+                last=last,
+                items=count,
+                state="done",
+                verdict=Verdict.SKIPPED.value,
+                code=code,
+                message=message,
+                decided_at=tx.now(),
+                **{STRAY_COLUMNS[Verdict.REJECTED]: refused},
+            )
+        )
+        values["items"] = tx.execute(
+            select(func.sum(batches.c["items"])).where(batches.c.job == row.seq)
+        ).scalar_one()
+        values["duplicates"] = row.items + row.duplicates - values["items"]
+    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
+
+
+def settle(tx: Tx, job: JobId) -> JobStatus | None:
+    """Close a job none of whose ranges is open; None where there is nothing to do.
+
+    One conditional update decides, after the records have committed: asked
+    inside the recording transaction, two workers with the last two batches
+    each see the other's as open, and nobody settles.
+    """
+    row = job_row(tx, job)
+    match JobState(row.state):
+        case JobState.RUNNING | JobState.PAUSED:
+            goal = JobState.COMPLETED
+        case JobState.CANCELLING:
+            goal = _END_BY_WISH[row.wish]
+        case _:
+            return None
+    return _close(tx, row, goal)
+
+
+def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
+    """Write state, tally, event and what is owed, in one conditional move."""
+    now = tx.now()
+    is_open = (
+        select(batches.c.first)
+        .where(batches.c.job == row.seq, batches.c.state.in_(_OPEN_STATES))
+        .exists()
+    )
+    closed = tx.changed(
+        update(jobs)
+        .where(
+            jobs.c.seq == row.seq,
+            jobs.c.state == row.state,
+            jobs.c.is_cut,
+            ~is_open,
+        )
+        .values(
+            state=goal.value,
+            finished_at=now,
+            planner=None,
+            planner_until=None,
+            owed=jobs.c.notify.is_not(None),
+        )
+    )
+    if not closed:
+        return None
+    tally = tally_of(tx, row.seq)
+    counted = sum(tally.values())
+    items_of_job = job_row(tx, JobId(row.id)).items
+    if counted != items_of_job:
+        raise DoesNotAddUp(
+            f"job {row.id} has {items_of_job} items but {counted} outcomes: it is left as it is"
+        )
+    named = {verdict.value: count for verdict, count in tally.items()}
+    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(tally=json.dumps(named)))
+    detail = {"state": goal.value, "tally": named}
+    tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
+    return status_of(tx, job_row(tx, JobId(row.id)), now)

@@ -1,0 +1,231 @@
+"""How jobs and their items come into the store."""
+
+import json
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from worker.errors import RefusedRequest
+from worker.job import Job, JobId, JobState, NewJob
+from worker.store.base import Chunk, Sealed
+from worker.store.tables import chunks, jobs, strays
+from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_values
+
+MOST_MISSING_TOLD = 100
+
+
+def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
+    """Insert a job with its only chunk; a repeat answers the one that is there."""
+    row, is_new = _insert_job(tx, job, JobState.PLANNING)
+    if is_new:
+        _land(tx, row.seq, chunk, tx.now())
+        counts = {"items": len(chunk.items), "duplicates": chunk.given - len(chunk.items)}
+        tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=1, **counts))
+    elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
+        raise _conflict(job.id)
+    return as_job(job_row(tx, job.id))
+
+
+def open_job(tx: Tx, job: NewJob) -> Job:
+    """Insert a job whose items follow; one with a plan goes on to planning."""
+    if job.plan is None:
+        row, _ = _insert_job(tx, job, JobState.OPEN)
+        return as_job(row)
+    _check_plan(tx, job, job.plan)
+    row, _ = _insert_job(tx, job, JobState.PLANNING)
+    return as_job(row)
+
+
+def append(tx: Tx, job: JobId, chunk: Chunk) -> int:
+    """Insert a chunk with its items; a repeat changes nothing."""
+    row = job_row(tx, job)
+    known = _digest_of_chunk(tx, row.seq, chunk.number)
+    if known is None and _may_land(row, chunk.number):
+        known = _land(tx, row.seq, chunk, tx.now())
+    if known is None:
+        raise RefusedRequest(
+            "job_sealed",
+            f"job {job} takes no more items: it is {row.state}",
+            data={"job": job, "chunk": chunk.number, "state": row.state},
+        )
+    if known != chunk.digest:
+        raise RefusedRequest(
+            "job_conflict",
+            f"chunk {chunk.number} of job {job} landed with other content",
+            data={"job": job, "chunk": chunk.number},
+        )
+    _go_on_if_complete(tx, job)
+    return chunk.given
+
+
+def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
+    """Say how many chunks there are."""
+    row = locked_job_row(tx, job)
+    if row.chunks not in {None, wanted}:
+        raise RefusedRequest(
+            "job_conflict",
+            f"job {job} was sealed with {row.chunks} chunks, not {wanted}",
+            data={"job": job, "chunks": row.chunks},
+        )
+    numbers = select(chunks.c.number).where(chunks.c.job == row.seq)
+    if row.chunks is None:
+        _check_seal(tx, row, wanted)
+        tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=wanted))
+        _go_on_if_complete(tx, job)
+    landed = set(tx.execute(numbers).scalars())
+    missing = [number for number in range(wanted) if number not in landed]
+    return Sealed(JobState(job_row(tx, job).state), tuple(missing[:MOST_MISSING_TOLD]))
+
+
+def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
+    """Insert a job unless its id is there; its row, and whether it is new."""
+    now = tx.now()
+    options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
+    is_new = tx.changed(
+        tx.insert(jobs)
+        .values(
+            id=job.id,
+            target=job.target,
+            fingerprint=job.fingerprint,
+            state=state.value,
+            dry_run=job.dry_run,
+            plan=job.plan,
+            options=options,
+            chunk_items=job.chunk_items,
+            requested_by=job.requested_by,
+            notify=job.notify,
+            created_at=now,
+            fed_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    row = locked_job_row(tx, job.id)
+    if is_new:
+        detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
+        tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
+    elif row.options != options:
+        raise _conflict(job.id)
+    return row, bool(is_new)
+
+
+def _land(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> str:
+    """Insert a chunk, its items and those refused at the door; its digest.
+
+    Where another sender landed the same number meanwhile, nothing is inserted
+    and the digest is theirs.
+    """
+    new = (
+        tx.insert(chunks)
+        .values(
+            job=seq,
+            number=chunk.number,
+            items=len(chunk.items),
+            bytes=chunk.size,
+            digest=chunk.digest,
+        )
+        .on_conflict_do_nothing()
+    )
+    if not tx.changed(new):
+        return _digest_of_chunk(tx, seq, chunk.number) or ""
+    rows = [(seq, item.position, item.text, item.key) for item in chunk.items]
+    if rows:
+        tx.dialect.insert_items(tx.connection, rows)
+    refused = [
+        {"job": seq, "position": item.position, **mark_values(item.refusal, now)}
+        for item in chunk.items
+        if item.refusal is not None
+    ]
+    if refused:
+        tx.execute(insert(strays), refused)
+    count = jobs.c["items"] + len(chunk.items)
+    tx.execute(update(jobs).where(jobs.c.seq == seq).values(items=count, fed_at=now))
+    return chunk.digest
+
+
+def _may_land(row: Row[Any], number: int) -> bool:
+    """Whether the job still waits for this chunk."""
+    return row.state == JobState.OPEN and (row.chunks is None or number < row.chunks)
+
+
+def _digest_of_chunk(tx: Tx, seq: int, number: int) -> str | None:
+    """The digest of a chunk that has landed."""
+    found = tx.first(select(chunks.c.digest).where(chunks.c.job == seq, chunks.c.number == number))
+    return found.digest if found else None
+
+
+def _check_seal(tx: Tx, row: Row[Any], wanted: int) -> None:
+    """Refuse a seal that the landed chunks or the state contradict."""
+    if row.state != JobState.OPEN:
+        raise RefusedRequest(
+            "wrong_state", f"job {row.id} cannot be sealed: it is {row.state}", data={"job": row.id}
+        )
+    highest = tx.execute(
+        select(func.max(chunks.c.number)).where(chunks.c.job == row.seq)
+    ).scalar_one()
+    if highest is not None and highest >= wanted:
+        raise RefusedRequest(
+            "wrong_state",
+            f"job {row.id} cannot be sealed with {wanted} chunks: chunk {highest} has landed",
+            data={"job": row.id, "chunk": highest},
+        )
+    uneven = tx.first(
+        select(chunks.c.number, chunks.c["items"])
+        .where(
+            chunks.c.job == row.seq,
+            chunks.c.number < wanted - 1,
+            chunks.c["items"] != row.chunk_items,
+        )
+        .limit(1)
+    )
+    if uneven is not None:
+        raise RefusedRequest(
+            "wrong_state",
+            f"chunk {uneven.number} of job {row.id} holds {uneven.items} items, "
+            f"but every chunk but the last has {row.chunk_items}",
+            data={"job": row.id, "chunk": uneven.number},
+        )
+
+
+def _go_on_if_complete(tx: Tx, job: JobId) -> None:
+    """open -> planning, once the job is sealed and its last chunk is there.
+
+    Whoever comes last, seal or chunk, sees the other: both hold the job's row.
+    """
+    row = locked_job_row(tx, job)
+    if row.state != JobState.OPEN or row.chunks is None:
+        return
+    landed = tx.execute(
+        select(func.count()).select_from(chunks).where(chunks.c.job == row.seq)
+    ).scalar_one()
+    if landed == row.chunks:
+        planning = update(jobs).where(jobs.c.seq == row.seq)
+        tx.execute(planning.values(state=JobState.PLANNING.value))
+
+
+def _check_plan(tx: Tx, job: NewJob, plan: JobId) -> None:
+    """Refuse a plan that is none, or that was made for something else."""
+    row = job_row(tx, plan)
+    if not (row.dry_run and row.state == JobState.COMPLETED):
+        raise RefusedRequest(
+            "wrong_state",
+            f"job {plan} is no plan: only a completed dry run can be executed",
+            data={"job": plan},
+        )
+    if (row.target, row.fingerprint) != (job.target, job.fingerprint):
+        raise RefusedRequest(
+            "wrong_state",
+            f"the plan {plan} was made for target '{row.target}' as it was configured then: "
+            "make a new dry run",
+            data={"job": plan},
+        )
+
+
+def _conflict(job: JobId) -> RefusedRequest:
+    """The id stands for something else."""
+    return RefusedRequest(
+        "job_conflict",
+        f"job {job} is there already with other content: give a new job a new id",
+        data={"job": job},
+    )

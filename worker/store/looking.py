@@ -1,0 +1,82 @@
+"""The look at the store on which liveness rests: what nobody was told of."""
+
+from datetime import timedelta
+
+from sqlalchemy import exists, or_, select, update
+
+from worker.job import JobId, JobState
+from worker.store.base import Look, Who
+from worker.store.claiming import is_ready, may_ring
+from worker.store.ending import wish_to_end
+from worker.store.tables import EPOCH, batches, jobs, leases, looks
+from worker.store.transaction import Tx
+
+#: An open job that nobody has fed for so long is cancelled.
+FEEDING_PATIENCE = timedelta(hours=24)
+#: Jobs named by one look; the next one names the others.
+MOST_JOBS = 500
+
+
+def win_the_look(tx: Tx, every: timedelta) -> bool:
+    """Compare-and-set: one worker looks, the others need not."""
+    now = tx.now()
+    tx.execute(tx.insert(looks).values(id=1, at=EPOCH).on_conflict_do_nothing())
+    # A clock that was set back must not keep everyone from looking.
+    is_due = or_(looks.c.at <= now - every, looks.c.at > now + every)
+    return bool(tx.changed(update(looks).where(looks.c.id == 1, is_due).values(at=now)))
+
+
+def look(tx: Tx) -> Look:
+    """What is to be done; bells that are due count as rung."""
+    now = tx.now()
+    for job in _unfed(tx):
+        wish_to_end(tx, job, "cancel", "nobody fed it for a day", Who())
+    waiting = tx.execute(
+        select(jobs.c.target)
+        .join(batches, batches.c.job == jobs.c.seq)
+        .where(jobs.c.state == JobState.RUNNING.value, is_ready(now))
+        .distinct()
+    ).scalars()
+    ring = tuple(target for target in sorted(waiting) if may_ring(tx, target))
+    unplanned = or_(jobs.c.planner.is_(None), jobs.c.planner_until < now)
+    plan = tx.execute(
+        select(jobs.c.id)
+        .where(jobs.c.finished_at.is_(None), jobs.c.state == JobState.PLANNING.value, unplanned)
+        .limit(MOST_JOBS)
+    ).scalars()
+    lost = tx.first(select(leases.c.id).where(leases.c.until < now).limit(1))
+    return Look(
+        ring=ring,
+        plan=tuple(JobId(job) for job in plan),
+        settle=_to_settle(tx),
+        has_lost_leases=lost is not None,
+    )
+
+
+def _unfed(tx: Tx) -> list[JobId]:
+    """Open jobs that were left alone."""
+    found = tx.execute(
+        select(jobs.c.id)
+        .where(
+            jobs.c.finished_at.is_(None),
+            jobs.c.state == JobState.OPEN.value,
+            jobs.c.fed_at < tx.now() - FEEDING_PATIENCE,
+        )
+        .limit(MOST_JOBS)
+    )
+    return [JobId(job) for job in found.scalars()]
+
+
+def _to_settle(tx: Tx) -> tuple[JobId, ...]:
+    """Jobs that are ending, and those none of whose ranges is open."""
+    is_open = exists().where(batches.c.job == jobs.c.seq, batches.c.state.in_(("ready", "leased")))
+    running = jobs.c.state.in_((JobState.RUNNING.value, JobState.PAUSED.value))
+    found = tx.execute(
+        select(jobs.c.id)
+        .where(
+            jobs.c.finished_at.is_(None),
+            or_(jobs.c.state == JobState.CANCELLING.value, running & ~is_open),
+        )
+        .limit(MOST_JOBS)
+    )
+    return tuple(JobId(job) for job in found.scalars())

@@ -1,0 +1,558 @@
+"""The in-memory twin of the results store, for tests: the port in plain Python."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from threading import RLock
+from typing import Any
+
+from api_adapters.base import Evidence, Verdict
+from worker.batch import BatchState, Claimed, Returned
+from worker.errors import LeaseLost, RefusedRequest
+from worker.item import Mark
+from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.store.base import (
+    Appetite,
+    Breached,
+    Busy,
+    CallNote,
+    Chunk,
+    Claim,
+    Cut,
+    Event,
+    LeaseId,
+    Look,
+    Mention,
+    Noted,
+    Page,
+    Sealed,
+    Store,
+    Who,
+)
+from worker.store.memory_claiming import choose, earliest_moment, note_call, take
+from worker.store.memory_reading import mentions_of, results_of, status_of
+from worker.store.memory_rows import BatchRow, JobRow, Rows
+from worker.store.memory_writing import (
+    END_STATES,
+    add_done_range,
+    end_job,
+    finish,
+    give_back,
+    open_positions,
+)
+
+NOBODY_FED_IT = "nobody fed it for a day"
+
+
+class MemoryStore(Store):
+    """All tables as dictionaries, every method under one lock."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._rows = Rows()
+        self._lock = RLock()
+
+    @contextmanager
+    def _now(self) -> Iterator[datetime]:
+        """Hold the lock, at the moment at which it was taken."""
+        with self._lock:
+            yield self._clock()
+
+    # -- how jobs come in ---------------------------------------------------
+
+    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.jobs.get(job.id)
+            if row is None:
+                row = self._add(job, JobState.PLANNING, now)
+                row.sealed = 1
+                row.land(chunk, now)
+            landed = row.chunks.get(0)
+            is_same = row.sealed == 1 and landed is not None and landed.digest == chunk.digest
+            if row.options != job.options or not is_same:
+                raise _conflict(job.id)
+            return row.job
+
+    def open(self, job: NewJob) -> Job:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.jobs.get(job.id)
+            if row is None and job.plan is not None:
+                self._check_plan(job, job.plan)
+                row = self._add(job, JobState.PLANNING, now)
+            row = row or self._add(job, JobState.OPEN, now)
+            if row.options != job.options:
+                raise _conflict(job.id)
+            return row.job
+
+    def append(self, job: JobId, chunk: Chunk) -> int:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            landed = row.chunks.get(chunk.number)
+            if landed is None:
+                self._land(row, chunk, now)
+            elif landed.digest != chunk.digest:
+                raise _conflict(job, f"chunk {chunk.number} landed with other content")
+            return chunk.given
+
+    def seal(self, job: JobId, chunks: int) -> Sealed:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.sealed not in {None, chunks}:
+                raise _conflict(job, f"it was sealed with {row.sealed} chunks, not {chunks}")
+            if row.sealed is None:
+                _check_seal(row, chunks)
+                row.sealed = chunks
+                self._go_on(row, now)
+            missing = [number for number in range(chunks) if number not in row.chunks]
+            return Sealed(row.job.state, tuple(missing[:100]))
+
+    def _add(self, job: NewJob, state: JobState, now: datetime) -> JobRow:
+        new = Job(
+            id=job.id,
+            seq=len(self._rows.jobs) + 1,
+            target=job.target,
+            fingerprint=job.fingerprint,
+            state=state,
+            reason=None,
+            dry_run=job.dry_run,
+            approved=False,
+            items=0,
+            duplicates=0,
+            plan=job.plan,
+            requested_by=job.requested_by,
+            notify=job.notify,
+            parent=None,
+            chunk_items=job.chunk_items,
+            created_at=now,
+            started_at=None,
+            finished_at=None,
+        )
+        row = JobRow(new, job.options, moved_at=now, fed_at=now)
+        self._rows.jobs[job.id] = row
+        self._rows.note(
+            "job.submitted", now, job=new, dry_run=job.dry_run, requested_by=job.requested_by
+        )
+        return row
+
+    def _check_plan(self, job: NewJob, plan: JobId) -> None:
+        row = self._rows.job(plan)
+        if not row.job.dry_run or row.job.state is not JobState.COMPLETED:
+            raise _wrong_state(row.job, "only a completed dry run can be executed")
+        if (row.job.target, row.job.fingerprint) != (job.target, job.fingerprint):
+            raise _wrong_state(row.job, "it was made for a target as it was configured then")
+
+    def _land(self, row: JobRow, chunk: Chunk, now: datetime) -> None:
+        is_open = row.job.state is JobState.OPEN
+        if not is_open or (row.sealed is not None and chunk.number >= row.sealed):
+            raise RefusedRequest(
+                "job_sealed",
+                f"job {row.job.id} takes no more items: it is {row.job.state}",
+                data={"job": row.job.id, "chunk": chunk.number},
+            )
+        row.land(chunk, now)
+        self._go_on(row, now)
+
+    def _go_on(self, row: JobRow, now: datetime) -> None:
+        """open -> planning, once all chunks have landed."""
+        if row.job.state is JobState.OPEN and len(row.chunks) == row.sealed:
+            row.move(JobState.PLANNING, now)
+
+    # -- planning -----------------------------------------------------------
+
+    def begin_planning(self, job: JobId, *, holder: str, lasting: timedelta) -> Job | None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job_in(job, JobState.PLANNING)
+            if row is None or (row.is_being_planned(now) and row.planner != holder):
+                return None
+            row.planner, row.planned_until = holder, now + lasting
+            return row.job
+
+    def copy_plan(self, job: JobId, *, limit: int) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.plan is None or row.job.state is not JobState.PLANNING:
+                return True
+            plan = self._rows.job(row.job.plan)
+            missing = [position for position in plan.positions() if position not in row.items]
+            if len(row.items) + len(missing) != plan.job.items:
+                raise _wrong_state(plan.job, "its items are gone: make a new dry run")
+            for position in missing[:limit]:
+                row.put(plan.items[position], now)
+            row.count()
+            return len(missing) <= limit
+
+    def drop_duplicates(self, job: JobId) -> Job:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            if row.job.state is not JobState.PLANNING:
+                return row.job
+            seen: set[bytes] = set()
+            for position in row.positions():
+                key = row.items[position].key
+                if key in seen:
+                    del row.items[position]
+                elif key is not None:
+                    seen.add(key)
+            row.count()
+            return row.job
+
+    def places(self, job: JobId, *, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
+        """See the port."""
+        with self._now():
+            return list(open_positions(self._rows.job(job), limit, after))
+
+    def last_cut(self, job: JobId) -> int:
+        """See the port."""
+        with self._now():
+            return self._rows.job(job).last_cut
+
+    def add_batches(self, job: JobId, cuts: Sequence[Cut]) -> None:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            if row.job.state is not JobState.PLANNING:
+                return
+            for cut in cuts:
+                if cut.first not in row.batches:
+                    batch = row.batch(cut.first, cut.last)
+                    state = BatchState.READY if batch.open_items else BatchState.DONE
+                    row.batches[cut.first] = BatchRow(batch, state)
+
+    def start(self, job: JobId) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not JobState.PLANNING:
+                return False
+            row.round = self._rows.target(row.job.target).round
+            row.move(JobState.RUNNING, now)
+            self._rows.note("job.planned", now, job=row.job, items=row.job.items)
+            return True
+
+    def hold(self, job: JobId, *, reason: str) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not JobState.PLANNING:
+                return False
+            row.move(JobState.AWAITING_APPROVAL, now, reason=reason)
+            self._rows.note("job.held", now, job=row.job, reason=reason)
+            return True
+
+    def finish_dry(self, job: JobId) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not JobState.PLANNING:
+                return False
+            add_done_range(row, _dry_mark(), now)
+            finish(self._rows, row, JobState.COMPLETED, now)
+            return True
+
+    # -- executing ----------------------------------------------------------
+
+    def claim(
+        self,
+        target: str,
+        *,
+        fingerprint: str,
+        holder: str,
+        lasting: timedelta,
+        appetite: Callable[[timedelta | None], Appetite],
+    ) -> Claim | Busy:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            row.rung_at, row.answered_at = None, now
+            wants = appetite(row.call_time)
+            places = wants.places - len(self._rows.live_leases(target, now))
+            if (rest := row.rests_for(now)) is not None or places <= 0:
+                return Busy(rest)
+            jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
+            chosen = choose(jobs, wants, now)
+            if not chosen:
+                return Busy(earliest_moment(jobs, now))
+            lease = take(self._rows, chosen, target, holder=holder, until=now + lasting, now=now)
+            ring = places > 1 and any(b.is_due(now) for job in jobs for b in job.batches.values())
+            row.rung_at = now if ring else None
+            batches = tuple(job.claimed(batch) for job, batch in chosen)
+            return Claim(lease, target, batches, row.call_time, row.answers(now), ring)
+
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
+        """See the port."""
+        with self._now() as now:
+            if lease not in self._rows.leases:
+                raise LeaseLost(f"lease {lease} is somebody else's now")
+            self._rows.leases[lease].until = now + lasting
+            jobs = (job.job for job, _ in self._rows.leased(lease))
+            return frozenset(job.id for job in jobs if job.state is JobState.RUNNING)
+
+    def record(
+        self,
+        lease: LeaseId,
+        returned: Sequence[Returned],
+        *,
+        call: CallNote | None = None,
+        breaches: Sequence[Breached] = (),
+    ) -> Noted:
+        """See the port."""
+        with self._now() as now:
+            ours = {(j.job.id, b.batch.first): (j, b) for j, b in self._rows.leased(lease)}
+            places = [(one.batch.job, one.batch.first) for one in returned]
+            held = [
+                (*ours[at], one) for at, one in zip(places, returned, strict=True) if at in ours
+            ]
+            if returned and not held:
+                raise LeaseLost(f"lease {lease} is somebody else's now: nothing was written")
+            if call is not None and lease in self._rows.leases:
+                note_call(self._rows.target(self._rows.leases[lease].target), call, now)
+            for breached in breaches:
+                self._rows.job(breached.job).note_breach(breached.warned)
+            return self._give_back(lease, held, now, lost=len(returned) - len(held))
+
+    def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
+        """See the port."""
+        with self._now() as now:
+            lost = [lease for lease, row in self._rows.leases.items() if row.until < now]
+            lost.sort(key=lambda lease: self._rows.leases[lease].until)
+            jobs: dict[JobId, None] = {}
+            for lease in lost[:limit]:
+                row = self._rows.leases[lease]
+                held = [
+                    (job, batch, decide(row.target, job.claimed(batch)))
+                    for job, batch in self._rows.leased(lease)
+                ]
+                jobs |= dict.fromkeys(self._give_back(lease, held, now).jobs)
+                self._rows.note(
+                    "lease.lost", now, job=None, target=row.target, holder=row.holder, lease=lease
+                )
+            return Noted(tuple(jobs))
+
+    def _give_back(
+        self,
+        lease: LeaseId,
+        held: Sequence[tuple[JobRow, BatchRow, Returned]],
+        now: datetime,
+        *,
+        lost: int = 0,
+    ) -> Noted:
+        for job, batch, one in held:
+            give_back(job, batch, one, now)
+        if not self._rows.leased(lease):
+            self._rows.leases.pop(lease, None)
+        done = (job.job.id for job, batch, _ in held if batch.state is BatchState.DONE)
+        return Noted(tuple(dict.fromkeys(done)), lost)
+
+    def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            row.closed_at = row.closed_at or now
+            row.closed_reason = reason
+            row.not_before = now + rest
+            return now - row.closed_at
+
+    def stop(self, job: JobId, *, reason: str) -> bool:
+        """See the port."""
+        with self._now() as now:
+            return self._end_early(self._rows.job(job), "stopped", Who(reason=reason), now)
+
+    # -- bells --------------------------------------------------------------
+
+    def may_ring(self, target: str) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            if row.rests_for(now) is not None or not row.may_ring(now):
+                return False
+            if not self._rows.has_due(target, now):
+                return False
+            row.rung_at = now
+            return True
+
+    def look(self, *, every: timedelta) -> Look | None:
+        """See the port."""
+        with self._now() as now:
+            if self._rows.looked_at is not None and self._rows.looked_at + every > now:
+                return None
+            self._rows.looked_at = now
+            for row in self._rows.jobs.values():
+                if row.job.state is JobState.OPEN and row.fed_at + timedelta(days=1) <= now:
+                    self._end_early(row, "cancelled", Who(reason=NOBODY_FED_IT), now)
+            jobs = self._rows.jobs.values()
+            return Look(
+                ring=tuple(t for t in sorted(self._rows.targets) if self.may_ring(t)),
+                plan=tuple(row.job.id for row in jobs if row.waits_for_planning(now)),
+                settle=tuple(row.job.id for row in jobs if row.may_settle),
+                has_lost_leases=any(row.until < now for row in self._rows.leases.values()),
+            )
+
+    # -- settling -----------------------------------------------------------
+
+    def end_ready(self, job: JobId, *, limit: int) -> int:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not JobState.CANCELLING:
+                return 0
+            return end_job(row, now, limit=limit)
+
+    def settle(self, job: JobId) -> JobStatus | None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if not row.may_settle or row.has_open_ranges:
+                return None
+            if row.job.state is not JobState.CANCELLING:
+                finish(self._rows, row, JobState.COMPLETED, now)
+            elif row.positions(row.last_cut + 1):
+                return None
+            else:
+                finish(self._rows, row, END_STATES[row.end_code or "cancelled"], now)
+            return status_of(self._rows, row, now)
+
+    # -- commands -----------------------------------------------------------
+
+    def pause(self, job: JobId, who: Who) -> None:
+        """See the port."""
+        self._command(job, JobState.RUNNING, JobState.PAUSED, who, "job.paused")
+
+    def resume(self, job: JobId, who: Who) -> None:
+        """See the port."""
+        self._command(job, JobState.PAUSED, JobState.RUNNING, who, "job.resumed")
+
+    def cancel(self, job: JobId, who: Who) -> None:
+        """See the port."""
+        with self._now() as now:
+            self._end_early(self._rows.job(job), "cancelled", who, now)
+
+    def approve(self, job: JobId, who: Who) -> None:
+        """See the port."""
+        with self._lock:
+            self._command(job, JobState.AWAITING_APPROVAL, JobState.PLANNING, who, "job.approved")
+            row = self._rows.job(job)
+            row.job = replace(row.job, approved=True)
+
+    def decline(self, job: JobId, who: Who) -> None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not JobState.AWAITING_APPROVAL:
+                raise _wrong_state(row.job, "only a job that awaits approval can be declined")
+            self._end_early(row, "declined", who, now)
+
+    def _command(self, job: JobId, origin: JobState, goal: JobState, who: Who, kind: str) -> None:
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.state is not origin:
+                raise _wrong_state(row.job, f"this is for jobs that are {origin}")
+            row.move(goal, now)
+            self._rows.note(kind, now, job=row.job, who=who)
+
+    def _end_early(self, row: JobRow, code: str, who: Who, now: datetime) -> bool:
+        """Put a job into cancelling, with the code of what is left undone."""
+        if row.job.is_final or row.job.state is JobState.CANCELLING:
+            return False
+        row.end_code = code
+        row.move(JobState.CANCELLING, now, reason=who.reason or _said(code, who))
+        self._rows.note(f"job.{code}", now, job=row.job, who=who)
+        return True
+
+    # -- reading ------------------------------------------------------------
+
+    def job(self, job: JobId) -> Job:
+        """See the port."""
+        with self._now():
+            return self._rows.job(job).job
+
+    def status(self, job: JobId) -> JobStatus:
+        """See the port."""
+        with self._now() as now:
+            return status_of(self._rows, self._rows.job(job), now)
+
+    def jobs(self, *, limit: int) -> Sequence[JobStatus]:
+        """See the port."""
+        with self._now() as now:
+            newest = sorted(self._rows.jobs.values(), key=lambda row: -row.job.seq)
+            return [status_of(self._rows, row, now) for row in newest[:limit]]
+
+    def tally(self, job: JobId) -> Tally:
+        """See the port."""
+        with self._now():
+            return self._rows.job(job).count_tally()
+
+    def results(
+        self, job: JobId, *, verdict: Verdict | None, after: int, limit: int, size: int
+    ) -> Page:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            return results_of(row, verdict=verdict, after=after, limit=limit, size=size)
+
+    def sample(self, job: JobId, *, limit: int) -> Sequence[str]:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            return [row.items[position].text for position in row.positions()[:limit]]
+
+    def mentions(self, key: bytes, *, limit: int) -> Sequence[Mention]:
+        """See the port."""
+        with self._now():
+            return mentions_of(self._rows, key)[:limit]
+
+    def target_note(self, target: str) -> Mapping[str, Any]:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            return {
+                "closed_reason": row.closed_reason,
+                "closed_for": now - row.closed_at if row.closed_at else None,
+                "rests_for": row.rests_for(now),
+                "live_leases": len(self._rows.live_leases(target, now)),
+            }
+
+    def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
+        """See the port."""
+        with self._now():
+            newest = reversed(self._rows.events)
+            return iter([one for one in newest if job in {None, one.job}][:limit])
+
+    def close(self) -> None:
+        """See the port."""
+
+
+def _check_seal(row: JobRow, chunks: int) -> None:
+    """Refuse a seal that the state or the landed chunks contradict."""
+    if row.job.state is not JobState.OPEN:
+        raise _wrong_state(row.job, "only an open job can be sealed")
+    if any(number >= chunks for number in row.chunks):
+        raise _wrong_state(row.job, f"it has more than {chunks} chunks")
+    sizes = (len(row.chunks[number].items) for number in row.chunks if number < chunks - 1)
+    if any(size != row.job.chunk_items for size in sizes):
+        raise _wrong_state(row.job, f"every chunk but the last has {row.job.chunk_items} items")
+
+
+def _dry_mark() -> Mark:
+    return Mark(Verdict.SKIPPED, Evidence.NONE, "dry_run", "a dry run sends nothing")
+
+
+def _said(code: str, who: Who) -> str:
+    name = who.by or who.os_user
+    return f"{code} by {name}" if name else code
+
+
+def _conflict(job: JobId, fact: str = "it is there already with other content") -> RefusedRequest:
+    return RefusedRequest("job_conflict", f"job {job}: {fact}", data={"job": job})
+
+
+def _wrong_state(job: Job, fact: str) -> RefusedRequest:
+    data = {"job": job.id, "state": job.state.value}
+    return RefusedRequest("wrong_state", f"job {job.id} is {job.state}: {fact}", data=data)

@@ -1,0 +1,68 @@
+"""How the in-memory twin chooses what a claim takes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from worker.batch import BatchState
+from worker.store.base import Appetite, CallNote, LeaseId
+from worker.store.memory_rows import BatchRow, JobRow, LeaseRow, Rows, TargetRow
+
+#: A claim takes no more batches than this, however small they are.
+MAX_CLAIMED_BATCHES = 2_000
+
+
+def choose(jobs: Sequence[JobRow], wants: Appetite, now: datetime) -> list[tuple[JobRow, BatchRow]]:
+    """The due batches of these jobs in turn, until the appetite is stilled."""
+    capacity = wants.calls * wants.call_items
+    chosen: list[tuple[JobRow, BatchRow]] = []
+    for job in jobs:
+        due = (row for row in job.batches.values() if row.is_due(now))
+        for row in sorted(due, key=lambda row: (row.not_before, row.batch.first)):
+            capacity -= row.batch.open_items
+            if chosen and (capacity < 0 or len(chosen) == MAX_CLAIMED_BATCHES):
+                return chosen
+            chosen.append((job, row))
+    return chosen
+
+
+def earliest_moment(jobs: Sequence[JobRow], now: datetime) -> timedelta | None:
+    """How long until the first of the ready batches may be claimed."""
+    batches = (row for job in jobs for row in job.batches.values())
+    moments = [row.not_before for row in batches if row.state is BatchState.READY]
+    return min(moments) - now if moments else None
+
+
+def take(
+    rows: Rows,
+    chosen: Sequence[tuple[JobRow, BatchRow]],
+    target: str,
+    *,
+    holder: str,
+    until: datetime,
+    now: datetime,
+) -> LeaseId:
+    """Put the chosen batches under a new lease; their jobs go to the next round."""
+    rows.leases_given += 1
+    lease = LeaseId(rows.leases_given)
+    rows.leases[lease] = LeaseRow(target, holder, until)
+    place = rows.target(target)
+    # A job that rested for long must not be served until it has caught up.
+    place.round = max(place.round, chosen[0][0].round)
+    for job, row in chosen:
+        row.state, row.lease = BatchState.LEASED, lease
+        job.round = place.round + 1
+        job.job = replace(job.job, started_at=job.job.started_at or now)
+    return lease
+
+
+def note_call(target: TargetRow, call: CallNote, now: datetime) -> None:
+    """Keep what one call told of its target."""
+    old = target.call_time
+    target.call_time = call.took if old is None else old * 0.7 + call.took * 0.3
+    if call.answered:
+        target.succeeded_at = now
+        target.closed_at = target.closed_reason = None
+    if call.rest:
+        rested = now + call.rest
+        target.not_before = max(target.not_before or rested, rested)

@@ -1,0 +1,318 @@
+"""How what became of batches is written: only while they are still ours."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, bindparam, case, delete, func, insert, literal, select, update
+
+from api_adapters.base import Verdict
+from worker.batch import BatchState, Claimed, Returned
+from worker.errors import LeaseLost
+from worker.job import JobId, JobState
+from worker.store.base import Breached, CallNote, LeaseId, Noted
+from worker.store.claiming import claimed_of
+from worker.store.tables import (
+    EPOCH,
+    OPEN_STRAYS,
+    STRAY_COLUMNS,
+    Moment,
+    batches,
+    breaches,
+    items,
+    jobs,
+    leases,
+    strays,
+    targets,
+)
+from worker.store.transaction import Tx, mark_values
+
+#: How much of the last call's time enters the smoothed one.
+CALL_TIME_SHARE = 0.3
+MOST_BREACHES_KEPT = 10
+
+
+def record(
+    tx: Tx,
+    lease: LeaseId,
+    returned: Sequence[Returned],
+    call: CallNote | None,
+    breached: Sequence[Breached],
+) -> Noted:
+    """Write batches that are still the lease's; the lease ends with its last one."""
+    rows = tx.execute(tx.locked(select(leases).where(leases.c.id == lease))).first()
+    held = _held(tx, [lease])
+    ours = [one for one in returned if (one.batch.seq, one.batch.first) in held]
+    if returned and not ours:
+        raise LeaseLost(f"lease {lease} has none of its {len(returned)} batches any more")
+    now = tx.now()
+    done = _write(tx, ours, now, lease)
+    if len(held) == len(ours):
+        tx.execute(delete(leases).where(leases.c.id == lease))
+    if call is not None and rows is not None:
+        _note_call(tx, rows.target, call, now)
+    for one in breached:
+        _note_breach(tx, one, now)
+    return Noted(done, lost=len(returned) - len(ours))
+
+
+def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> frozenset[JobId]:
+    """Lengthen a lease; the jobs of its batches that still want to run."""
+    renewed = tx.changed(
+        update(leases).where(leases.c.id == lease).values(until=tx.now() + lasting)
+    )
+    if not renewed:
+        raise LeaseLost(f"lease {lease} ran out and was taken over")
+    running = tx.execute(
+        select(jobs.c.id)
+        .join(batches, batches.c.job == jobs.c.seq)
+        .where(batches.c.lease == lease, jobs.c.state == JobState.RUNNING.value)
+        .distinct()
+    )
+    return frozenset(JobId(one) for one in running.scalars())
+
+
+def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> Noted:
+    """Give back what leases that ran out had."""
+    now = tx.now()
+    late = select(leases).where(leases.c.until < now).order_by(leases.c.until).limit(limit)
+    if tx.dialect.locks_rows:
+        late = late.with_for_update(skip_locked=True)
+    lost = {row.id: row for row in tx.execute(late)}
+    if not lost:
+        return Noted(())
+    held = _held(tx, list(lost))
+    claimed = claimed_of(tx, list(held.values()))
+    returned = [
+        decide(lost[row.lease].target, one) for row, one in zip(held.values(), claimed, strict=True)
+    ]
+    done = _write(tx, returned, now, None)
+    tx.execute(delete(leases).where(leases.c.id.in_(list(lost))))
+    for row in lost.values():
+        detail = {"holder": row.holder, "lease": row.id}
+        tx.note("lease.lost", now=now, target=row.target, detail=detail)
+    return Noted(done)
+
+
+def _held(tx: Tx, lease_ids: Sequence[int]) -> dict[tuple[int, int], Row[Any]]:
+    """The batches of these leases by (job, first), held."""
+    chosen = (
+        select(batches, jobs.c.id.label("job_id"))
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(batches.c.lease.in_(lease_ids))
+    )
+    if tx.dialect.locks_rows:
+        chosen = chosen.with_for_update(of=batches)
+    return {(row.job, row.first): row for row in tx.execute(chosen)}
+
+
+#: Writes one range. A verdict that stands is never overwritten, nor its moment.
+_WRITE_RANGE = (
+    update(batches)
+    .where(batches.c.job == bindparam("of_job"), batches.c.first == bindparam("of_first"))
+    .values(
+        state=bindparam("new_state"),
+        lease=None,
+        not_before=bindparam("new_not_before"),
+        failures=bindparam("new_failures"),
+        company=bindparam("new_company"),
+        told_to_wait=bindparam("new_told_to_wait"),
+        decided_at=func.coalesce(batches.c.decided_at, bindparam("new_decided_at", type_=Moment)),
+        **{
+            name: case(
+                (batches.c.verdict.is_(None), bindparam(f"new_{name}", type_=column.type)),
+                else_=column,
+            )
+            for name in ("verdict", "evidence", "code", "message", "doubt", "calls")
+            for column in [batches.c[name]]
+        },
+        **{name: bindparam(f"new_{name}") for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS)},
+    )
+)
+
+
+def _write(
+    tx: Tx, returned: Sequence[Returned], now: datetime, lease: LeaseId | None
+) -> tuple[JobId, ...]:
+    """Write ranges and strays; the jobs of which a range became done."""
+    if not returned:
+        return ()
+    tx.execute(_WRITE_RANGE, [_range_values(one, now) for one in returned])
+    _write_strays(tx, returned, now)
+    for one in returned:
+        if one.split_at is not None:
+            split(tx, one.batch.seq, one.batch.first, one.split_at)
+    ended = _end_where_ending(tx, [one for one in returned if one.state is BatchState.READY], now)
+    done = {one.batch.job for one in returned if one.state is BatchState.DONE} | ended
+    return tuple(sorted(done))
+
+
+def _range_values(one: Returned, now: datetime) -> dict[str, Any]:
+    """The parameters of `_WRITE_RANGE`."""
+    batch = one.batch
+    values: dict[str, Any] = {
+        "state": one.state.value,
+        "not_before": now + one.rest if one.rest else EPOCH,
+        "failures": batch.failures,
+        "company": batch.company,
+        "told_to_wait": batch.told_to_wait,
+        **mark_values(batch.mark, now),
+        **{name: batch.strays.get(verdict, 0) for verdict, name in STRAY_COLUMNS.items()},
+        OPEN_STRAYS: batch.strays.get(None, 0),
+    }
+    named = {f"new_{name}": value for name, value in values.items()}
+    return {"of_job": batch.seq, "of_first": batch.first, **named}
+
+
+def _write_strays(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
+    """Insert strays, or update those on which no verdict stands."""
+    values = [
+        {"job": one.batch.seq, "position": position, **mark_values(mark, now)}
+        for one in returned
+        for position, mark in one.strays.items()
+    ]
+    if not values:
+        return
+    new = tx.insert(strays)
+    names = ("verdict", "evidence", "code", "message", "doubt", "calls", "decided_at")
+    tx.execute(
+        new.on_conflict_do_update(
+            index_elements=[strays.c.job, strays.c.position],
+            set_={name: new.excluded[name] for name in names},
+            where=strays.c.verdict.is_(None),
+        ),
+        values,
+    )
+
+
+def split(tx: Tx, seq: int, first: int, middle: int) -> None:
+    """The row keeps the left part, a new row takes the right."""
+    row = tx.execute(select(batches).where(batches.c.job == seq, batches.c.first == first)).one()
+    right = {column.name: getattr(row, column.name) for column in batches.c}
+    right.update(first=middle, is_half=True, **_counts(tx, seq, middle, row.last))
+    right["state"] = _state_of(right)
+    tx.execute(insert(batches).values(**right))
+    left = {"last": middle - 1, **_counts(tx, seq, first, middle - 1)}
+    left["state"] = _state_of({**left, "verdict": row.verdict})
+    tx.execute(update(batches).where(batches.c.job == seq, batches.c.first == first).values(**left))
+
+
+def _counts(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
+    """The items and strays of a part, counted."""
+    within = (items.c.job == seq, items.c.position.between(first, last))
+    number = tx.execute(select(func.count()).select_from(items).where(*within)).scalar_one()
+    found = tx.execute(
+        select(strays.c.verdict, func.count().label("number"))
+        .where(strays.c.job == seq, strays.c.position.between(first, last))
+        .group_by(strays.c.verdict)
+    )
+    by_verdict = {row.verdict: row.number for row in found}
+    return {
+        "items": number,
+        **{name: by_verdict.get(verdict.value, 0) for verdict, name in STRAY_COLUMNS.items()},
+        OPEN_STRAYS: by_verdict.get(None, 0),
+    }
+
+
+def _state_of(values: dict[str, Any]) -> str:
+    """ready where a part has open items, else done."""
+    strayed = sum(values[name] for name in STRAY_COLUMNS.values())
+    outside = 0 if values.get("verdict") else values["items"] - strayed - values[OPEN_STRAYS]
+    is_open = outside + values[OPEN_STRAYS] > 0
+    return (BatchState.READY if is_open else BatchState.DONE).value
+
+
+def _end_where_ending(tx: Tx, ready: Sequence[Returned], now: datetime) -> set[JobId]:
+    """End what goes back to a job that is ending; the jobs of it."""
+    if not ready:
+        return set()
+    seqs = sorted({one.batch.seq for one in ready})
+    ending = {
+        row.seq: row
+        for row in tx.execute(
+            select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.state == JobState.CANCELLING.value)
+        )
+    }
+    for seq, job in ending.items():
+        firsts = [one.batch.first for one in ready if one.batch.seq == seq]
+        firsts += [one.split_at for one in ready if one.batch.seq == seq and one.split_at]
+        end_ranges(tx, job, firsts, now)
+    return {JobId(row.id) for row in ending.values()}
+
+
+def end_ranges(tx: Tx, job: Row[Any], firsts: Sequence[int], now: datetime) -> None:
+    """End ready ranges: what is open is skipped, or unknown in doubt.
+
+    Set-based, so that a job of a million is not read in order to be cancelled.
+    """
+    code = {"cancel": "cancelled", "decline": "declined"}.get(job.wish, "stopped")
+    named = (
+        batches.c.job == job.seq,
+        batches.c.first.in_(firsts),
+        batches.c.state == BatchState.READY.value,
+    )
+    for row in tx.execute(select(batches).where(*named, batches.c[OPEN_STRAYS] > 0)).all():
+        _end_open_strays(tx, row, code, job.reason, now)
+    verdict = case((batches.c.doubt, Verdict.UNKNOWN.value), else_=Verdict.SKIPPED.value)
+    undecided = batches.c.verdict.is_(None)
+    tx.execute(
+        update(batches)
+        .where(*named)
+        .values(
+            state=BatchState.DONE.value,
+            verdict=func.coalesce(batches.c.verdict, verdict),
+            code=case((undecided, code), else_=batches.c.code),
+            message=case((undecided, job.reason), else_=batches.c.message),
+            decided_at=func.coalesce(batches.c.decided_at, literal(now, Moment)),
+        )
+    )
+
+
+def _end_open_strays(tx: Tx, row: Row[Any], code: str, message: str | None, now: datetime) -> None:
+    """End the open strays of one range and count its strays anew."""
+    within = (strays.c.job == row.job, strays.c.position.between(row.first, row.last))
+    verdict = case((strays.c.doubt, Verdict.UNKNOWN.value), else_=Verdict.SKIPPED.value)
+    tx.execute(
+        update(strays)
+        .where(*within, strays.c.verdict.is_(None))
+        .values(verdict=verdict, code=code, message=message, decided_at=now)
+    )
+    tx.execute(
+        update(batches)
+        .where(batches.c.job == row.job, batches.c.first == row.first)
+        .values(**_counts(tx, row.job, row.first, row.last))
+    )
+
+
+def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
+    """Remember how long a call took, that it was answered, and a wait that was told."""
+    row = tx.execute(select(targets).where(targets.c.name == target)).one()
+    before = row.call_time if row.call_time is not None else call.took
+    values: dict[str, Any] = {
+        "call_time": before * (1 - CALL_TIME_SHARE) + call.took * CALL_TIME_SHARE
+    }
+    if call.answered:
+        values.update(succeeded_at=now, closed_at=None, closed_reason=None)
+    if call.rest:
+        values.update(not_before=max(row.not_before, now + call.rest))
+    tx.execute(update(targets).where(targets.c.name == target).values(**values))
+
+
+def _note_breach(tx: Tx, one: Breached, now: datetime) -> None:
+    """Count a contract violation; the first ten messages are kept."""
+    seq = select(jobs.c.seq).where(jobs.c.id == one.job).scalar_subquery()
+    kind = one.warned.breach.value
+    named = (breaches.c.job == seq, breaches.c.breach == kind)
+    row = tx.first(select(breaches).where(*named))
+    if row is None:
+        first = json.dumps([one.warned.message])
+        tx.execute(insert(breaches).values(job=seq, breach=kind, times=1, first_ten=first))
+        tx.note("answer.breached", now=now, job=one.job, detail={"breach": kind})
+        return
+    kept = json.loads(row.first_ten)
+    if len(kept) < MOST_BREACHES_KEPT:
+        kept.append(one.warned.message)
+    tx.execute(
+        update(breaches).where(*named).values(times=row.times + 1, first_ten=json.dumps(kept))
+    )

@@ -1,0 +1,280 @@
+"""The results store on SQLAlchemy: every method one transaction of named statements."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from api_adapters.base import Verdict
+from worker.batch import Claimed, Returned
+from worker.errors import BadConfiguration, StoreUnavailable
+from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.store import claiming, ending, landing, looking, planning, reading, recording
+from worker.store.base import (
+    Appetite,
+    Breached,
+    Busy,
+    CallNote,
+    Chunk,
+    Claim,
+    Cut,
+    Event,
+    LeaseId,
+    Look,
+    Mention,
+    Noted,
+    Page,
+    Sealed,
+    Store,
+    Who,
+)
+from worker.store.dialect import Clock, Dialect
+from worker.store.sqlite import SqliteDialect
+from worker.store.transaction import Tx, as_job, job_row
+
+
+def dialect_of(url: URL) -> Dialect:
+    """The dialect that an address names. Raises BadConfiguration."""
+    match url.get_backend_name():
+        case "sqlite":
+            return SqliteDialect(url)
+        case other:
+            raise BadConfiguration(
+                (f"DELETIONS_STORE_URL names '{other}': expected sqlite or postgresql",)
+            )
+
+
+class SqlStore(Store):
+    """The truth about every job, in one database."""
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        """Open nothing yet; `clock` stands in for the database's own in tests."""
+        self.dialect = dialect_of(make_url(url))
+        self._clock = clock
+
+    @contextmanager
+    def _write(self) -> Iterator[Tx]:
+        """One transaction that writes."""
+        with _telling(), self.dialect.writing() as connection:
+            yield Tx(connection, self.dialect, self._clock)
+
+    @contextmanager
+    def _read(self) -> Iterator[Tx]:
+        """One transaction that reads."""
+        with _telling(), self.dialect.reading() as connection:
+            yield Tx(connection, self.dialect, self._clock)
+
+    # -- how jobs come in ---------------------------------------------------
+
+    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+        with self._write() as tx:
+            return landing.submit(tx, job, chunk)
+
+    def open(self, job: NewJob) -> Job:
+        with self._write() as tx:
+            return landing.open_job(tx, job)
+
+    def append(self, job: JobId, chunk: Chunk) -> int:
+        with self._write() as tx:
+            return landing.append(tx, job, chunk)
+
+    def seal(self, job: JobId, chunks: int) -> Sealed:
+        with self._write() as tx:
+            return landing.seal(tx, job, chunks)
+
+    # -- planning -----------------------------------------------------------
+
+    def begin_planning(self, job: JobId, *, holder: str, lasting: timedelta) -> Job | None:
+        with self._write() as tx:
+            return planning.begin_planning(tx, job, holder, lasting)
+
+    def copy_plan(self, job: JobId, *, limit: int) -> bool:
+        with self._write() as tx:
+            return planning.copy_plan(tx, job, limit)
+
+    def drop_duplicates(self, job: JobId) -> Job:
+        """In strides, each a transaction of its own; the count is the last one."""
+        is_clean = False
+        while not is_clean:
+            with self._write() as tx:
+                is_clean = planning.drop_some_duplicates(tx, job)
+        with self._write() as tx:
+            return planning.count_items(tx, job)
+
+    def places(self, job: JobId, *, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
+        with self._read() as tx:
+            return planning.places(tx, job, after, limit)
+
+    def last_cut(self, job: JobId) -> int:
+        with self._read() as tx:
+            return planning.last_cut(tx, job)
+
+    def add_batches(self, job: JobId, cuts: Sequence[Cut]) -> None:
+        with self._write() as tx:
+            planning.add_batches(tx, job, cuts)
+
+    def start(self, job: JobId) -> bool:
+        with self._write() as tx:
+            return planning.start(tx, job)
+
+    def hold(self, job: JobId, *, reason: str) -> bool:
+        with self._write() as tx:
+            return planning.hold(tx, job, reason)
+
+    def finish_dry(self, job: JobId) -> bool:
+        with self._write() as tx:
+            return planning.finish_dry(tx, job)
+
+    # -- executing ----------------------------------------------------------
+
+    def claim(
+        self,
+        target: str,
+        *,
+        fingerprint: str,
+        holder: str,
+        lasting: timedelta,
+        appetite: Callable[[timedelta | None], Appetite],
+    ) -> Claim | Busy:
+        with self._write() as tx:
+            return claiming.claim(
+                tx,
+                target,
+                fingerprint=fingerprint,
+                holder=holder,
+                lasting=lasting,
+                appetite=appetite,
+            )
+
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
+        with self._write() as tx:
+            return recording.renew(tx, lease, lasting)
+
+    def record(
+        self,
+        lease: LeaseId,
+        returned: Sequence[Returned],
+        *,
+        call: CallNote | None = None,
+        breaches: Sequence[Breached] = (),
+    ) -> Noted:
+        with self._write() as tx:
+            return recording.record(tx, lease, returned, call, breaches)
+
+    def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
+        with self._write() as tx:
+            return recording.rescue(tx, decide, limit)
+
+    def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
+        with self._write() as tx:
+            return ending.close_target(tx, target, reason, rest)
+
+    def stop(self, job: JobId, *, reason: str) -> bool:
+        with self._write() as tx:
+            return ending.wish_to_end(tx, job, "stop", reason, Who())
+
+    # -- bells --------------------------------------------------------------
+
+    def may_ring(self, target: str) -> bool:
+        with self._write() as tx:
+            return claiming.may_ring(tx, target)
+
+    def look(self, *, every: timedelta) -> Look | None:
+        with self._write() as tx:
+            return looking.look(tx) if looking.win_the_look(tx, every) else None
+
+    # -- settling -----------------------------------------------------------
+
+    def end_ready(self, job: JobId, *, limit: int) -> int:
+        with self._write() as tx:
+            return ending.end_ready(tx, job, limit)
+
+    def settle(self, job: JobId) -> JobStatus | None:
+        with self._write() as tx:
+            return ending.settle(tx, job)
+
+    # -- commands -----------------------------------------------------------
+
+    def pause(self, job: JobId, who: Who) -> None:
+        origin, goal = JobState.RUNNING, JobState.PAUSED
+        with self._write() as tx:
+            ending.move(tx, job, origin=origin, goal=goal, kind="job.paused", who=who)
+
+    def resume(self, job: JobId, who: Who) -> None:
+        origin, goal = JobState.PAUSED, JobState.RUNNING
+        with self._write() as tx:
+            ending.move(tx, job, origin=origin, goal=goal, kind="job.resumed", who=who)
+
+    def cancel(self, job: JobId, who: Who) -> None:
+        reason = who.reason or (f"cancelled by {who.by}" if who.by else "cancelled")
+        with self._write() as tx:
+            ending.wish_to_end(tx, job, "cancel", reason, who)
+
+    def approve(self, job: JobId, who: Who) -> None:
+        origin, goal = JobState.AWAITING_APPROVAL, JobState.PLANNING
+        with self._write() as tx:
+            ending.move(tx, job, origin=origin, goal=goal, kind="job.approved", who=who)
+
+    def decline(self, job: JobId, who: Who) -> None:
+        reason = who.reason or (f"declined by {who.by}" if who.by else "declined")
+        with self._write() as tx:
+            ending.decline(tx, job, reason, who)
+
+    # -- reading ------------------------------------------------------------
+
+    def job(self, job: JobId) -> Job:
+        with self._read() as tx:
+            return as_job(job_row(tx, job))
+
+    def status(self, job: JobId) -> JobStatus:
+        with self._read() as tx:
+            return reading.status_of(tx, job_row(tx, job), tx.now())
+
+    def jobs(self, *, limit: int) -> Sequence[JobStatus]:
+        with self._read() as tx:
+            return reading.newest_jobs(tx, limit, tx.now())
+
+    def tally(self, job: JobId) -> Tally:
+        with self._read() as tx:
+            return reading.tally_of(tx, job_row(tx, job).seq)
+
+    def results(
+        self, job: JobId, *, verdict: Verdict | None, after: int, limit: int, size: int
+    ) -> Page:
+        with self._read() as tx:
+            return reading.page(tx, job, verdict, after=after, limit=limit, size=size)
+
+    def sample(self, job: JobId, *, limit: int) -> Sequence[str]:
+        with self._read() as tx:
+            return reading.sample(tx, job, limit)
+
+    def mentions(self, key: bytes, *, limit: int) -> Sequence[Mention]:
+        with self._read() as tx:
+            return reading.mentions(tx, key, limit)
+
+    def target_note(self, target: str) -> Mapping[str, Any]:
+        with self._read() as tx:
+            return reading.target_note(tx, target, tx.now())
+
+    def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
+        with self._read() as tx:
+            return iter(reading.newest_events(tx, job, limit))
+
+    def close(self) -> None:
+        self.dialect.engine.dispose()
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Turn the drivers' errors of a store that is away into ours."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the store does not answer: {error.orig}") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreUnavailable(f"the store went away: {error.orig}") from error

@@ -1,0 +1,271 @@
+"""The tables of the results store, as the program reads and writes them.
+
+The migrations make them; a test holds the two against each other. Moments are
+whole milliseconds since 1970 in UTC, so that both dialects compare and add
+them alike; the view `outcomes` shows them to people.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+from api_adapters.base import Verdict
+
+metadata = MetaData()
+
+#: SQLite numbers rows by itself only where the key is exactly INTEGER.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware moment, kept as whole milliseconds since 1970 in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To milliseconds."""
+        return None if value is None else (value - EPOCH) // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """From milliseconds."""
+        return None if value is None else EPOCH + timedelta(milliseconds=int(value))
+
+
+class Length(TypeDecorator[timedelta]):
+    """A length of time, kept as whole milliseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        """To milliseconds."""
+        return None if value is None else value // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> timedelta | None:
+        """From milliseconds."""
+        return None if value is None else timedelta(milliseconds=int(value))
+
+
+def _mark_columns() -> list[Column[Any]]:
+    """What is known of a range, or of a stray."""
+    return [
+        Column("verdict", String(16)),
+        Column("evidence", String(16), nullable=False, default="none"),
+        Column("code", String(64)),
+        Column("message", Text),
+        Column("doubt", Boolean, nullable=False, default=False),
+        Column("calls", Integer, nullable=False, default=0),
+        Column("decided_at", Moment),
+    ]
+
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    # The lowest round that is being served: a new job enters here.
+    Column("round", BigInteger, nullable=False, default=0),
+    # One moment for all workers: pace, a 429, a closed target.
+    Column("not_before", Moment, nullable=False, default=EPOCH),
+    Column("rung_at", Moment),
+    Column("answered_at", Moment),
+    Column("succeeded_at", Moment),
+    Column("call_time", Length),
+    Column("closed_at", Moment),
+    Column("closed_reason", Text),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("target", String(64), nullable=False),
+    Column("holder", String(128), nullable=False),
+    Column("until", Moment, nullable=False),
+    Index("leases_by_target", "target", "until"),
+    Index("leases_by_until", "until"),
+    # Without it SQLite gives the number of a deleted lease to the next one.
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("target", String(64), nullable=False),
+    # What the target was when the job came: decides *what* is deleted.
+    Column("fingerprint", String(64), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text),
+    # How the job is to end: None for by itself, else cancel, decline or stop.
+    Column("wish", String(10)),
+    Column("dry_run", Boolean, nullable=False),
+    Column("approved", Boolean, nullable=False, default=False),
+    # The job whose frozen items this one takes.
+    Column("plan", String(36)),
+    # A digest of all that was asked for beside the items.
+    Column("options", String(64), nullable=False),
+    Column("chunk_items", Integer, nullable=False),
+    # How many chunks there are; None until the job is sealed.
+    Column("chunks", Integer),
+    Column("items", BigInteger, nullable=False, default=0),
+    Column("duplicates", BigInteger, nullable=False, default=0),
+    # Whether every position lies in a range.
+    Column("is_cut", Boolean, nullable=False, default=False),
+    Column("round", BigInteger, nullable=False, default=0),
+    Column("requested_by", Text),
+    Column("notify", String(64)),
+    # A notification is owed until it was sent.
+    Column("owed", Boolean, nullable=False, default=False),
+    Column("parent", String(36)),
+    Column("created_at", Moment, nullable=False),
+    Column("fed_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("planner", String(128)),
+    Column("planner_until", Moment),
+    # The closing tally as JSON.
+    Column("tally", Text),
+    Index("jobs_by_parent", "parent"),
+    Index(
+        "jobs_running",
+        "target",
+        "round",
+        "seq",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "jobs_unfinished",
+        "state",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("items", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("item", Text, nullable=False),
+    # None for an item that was refused at the door.
+    Column("key", LargeBinary(16)),
+    Index("items_by_key", "key"),
+    sqlite_with_rowid=False,
+)
+
+#: Counts of a range's strays: one column a verdict, and one for the open ones.
+STRAY_COLUMNS = {verdict: f"strays_{verdict.value}" for verdict in Verdict}
+OPEN_STRAYS = "strays_open"
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    # How many items lie in it: duplicates leave holes.
+    Column("items", Integer, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("not_before", Moment, nullable=False, default=EPOCH),
+    Column("lease", Number),
+    Column("failures", Integer, nullable=False, default=0),
+    # The most batches that its next call may hold.
+    Column("company", Integer),
+    Column("told_to_wait", Length, nullable=False, default=timedelta()),
+    # Whether it is the right part of a split.
+    Column("is_half", Boolean, nullable=False, default=False),
+    *_mark_columns(),
+    *(Column(name, Integer, nullable=False, default=0) for name in STRAY_COLUMNS.values()),
+    Column(OPEN_STRAYS, Integer, nullable=False, default=0),
+    Index(
+        "batches_ready",
+        "job",
+        "not_before",
+        "first",
+        sqlite_where=text("state = 'ready'"),
+        postgresql_where=text("state = 'ready'"),
+    ),
+    Index(
+        "batches_leased",
+        "lease",
+        sqlite_where=text("lease IS NOT NULL"),
+        postgresql_where=text("lease IS NOT NULL"),
+    ),
+    Index("batches_by_verdict", "job", "verdict", "first"),
+    sqlite_with_rowid=False,
+)
+
+strays = Table(
+    "strays",
+    metadata,
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    *_mark_columns(),
+    sqlite_with_rowid=False,
+)
+
+breaches = Table(
+    "breaches",
+    metadata,
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("breach", String(32), primary_key=True),
+    Column("times", BigInteger, nullable=False),
+    # The first ten messages, as a JSON list.
+    Column("first_ten", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("job", String(36)),
+    Column("target", String(64)),
+    Column("os_user", Text),
+    Column("by", Text),
+    Column("detail", Text, nullable=False),
+    Index("events_by_job", "job", "id"),
+    sqlite_autoincrement=True,
+)
+
+#: One row: when somebody last looked for work that nobody was told of.
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+)

@@ -1,0 +1,145 @@
+"""One transaction of the SQL store, and what its statements share."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, insert, select
+
+from api_adapters.base import Evidence, Verdict
+from worker.errors import RefusedRequest
+from worker.item import Mark
+from worker.job import Job, JobId, JobState
+from worker.store.base import Who
+from worker.store.dialect import Clock, Dialect
+from worker.store.tables import EPOCH, events, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """A connection in a transaction, with its dialect and the store's clock."""
+
+    connection: Connection
+    dialect: Dialect
+    clock: Clock | None
+
+    def now(self) -> datetime:
+        """The moment of the store's clock; ask after waiting for a lock."""
+        if self.clock is not None:
+            return self.clock()
+        milliseconds = self.connection.execute(self.dialect.now).scalar_one()
+        return EPOCH + timedelta(milliseconds=milliseconds)
+
+    def execute(self, statement: Any, *args: Any) -> Any:
+        """Run one statement."""
+        return self.connection.execute(statement, *args)
+
+    def first(self, statement: Select[Any]) -> Row[Any] | None:
+        """The first row, or None."""
+        return self.connection.execute(statement).first()
+
+    def locked(self, statement: Select[Any]) -> Select[Any]:
+        """The same, holding the rows it finds until the end of the transaction."""
+        return statement.with_for_update() if self.dialect.locks_rows else statement
+
+    def insert(self, table: Table) -> Any:
+        """An insertion that knows `on_conflict_do_...`."""
+        return self.dialect.insert(table)
+
+    def changed(self, statement: Any, *args: Any) -> int:
+        """Run one statement; how many rows it changed."""
+        count: int = self.connection.execute(statement, *args).rowcount
+        return count
+
+    def note(
+        self,
+        kind: str,
+        *,
+        now: datetime,
+        job: JobId | None = None,
+        target: str | None = None,
+        who: Who | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append one event."""
+        who = who or Who()
+        extra = {"reason": who.reason} if who.reason else {}
+        self.execute(
+            insert(events).values(
+                at=now,
+                kind=kind,
+                job=job,
+                target=target,
+                os_user=who.os_user,
+                by=who.by,
+                detail=json.dumps({**extra, **(detail or {})}),
+            )
+        )
+
+
+def job_row(tx: Tx, job: JobId) -> Row[Any]:
+    """The row of a job. Raises RefusedRequest: `unknown_job`."""
+    return _known(tx.first(select(jobs).where(jobs.c.id == job)), job)
+
+
+def locked_job_row(tx: Tx, job: JobId) -> Row[Any]:
+    """The row of a job, held. Raises RefusedRequest: `unknown_job`."""
+    return _known(tx.first(tx.locked(select(jobs).where(jobs.c.id == job))), job)
+
+
+def _known(row: Row[Any] | None, job: JobId) -> Row[Any]:
+    """The row that is there."""
+    if row is None:
+        raise RefusedRequest("unknown_job", f"there is no job {job}", data={"job": job})
+    return row
+
+
+def as_job(row: Row[Any]) -> Job:
+    """A row of `jobs` as a thing."""
+    return Job(
+        id=JobId(row.id),
+        seq=row.seq,
+        target=row.target,
+        fingerprint=row.fingerprint,
+        state=JobState(row.state),
+        reason=row.reason,
+        dry_run=row.dry_run,
+        approved=row.approved,
+        items=row.items,
+        duplicates=row.duplicates,
+        plan=row.plan,
+        requested_by=row.requested_by,
+        notify=row.notify,
+        parent=row.parent,
+        chunk_items=row.chunk_items,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def as_mark(row: Row[Any]) -> Mark:
+    """The mark of a row of `batches` or `strays`."""
+    return Mark(
+        verdict=Verdict(row.verdict) if row.verdict else None,
+        evidence=Evidence(row.evidence),
+        code=row.code,
+        message=row.message,
+        doubt=row.doubt,
+        calls=row.calls,
+    )
+
+
+def mark_values(mark: Mark, now: datetime) -> dict[str, Any]:
+    """The columns of a mark that is written now."""
+    return {
+        "verdict": mark.verdict.value if mark.verdict else None,
+        "evidence": mark.evidence.value,
+        "code": mark.code,
+        "message": mark.message,
+        "doubt": mark.doubt,
+        "calls": mark.calls,
+        "decided_at": now if mark.is_final else None,
+    }
