@@ -138,8 +138,7 @@ class Pace(Protocol):
         """Wait until one request may be sent.
 
         Raises:
-            Transient: the wait is longer than a worker should be held
-                (`may_have_run` false, `wait` set).
+            Paced: the wait is longer than a worker should be held.
         """
         ...
 

@@ -2,6 +2,7 @@
 
     AdapterError
     ├── Transient   a passing fault: send the items again, not before a moment
+    │   └── Paced   the target's own pace does not let a request out yet
     ├── Refused     the backend refused the call because of what is in it: part it
     ├── Hopeless    no call can succeed until a person acts: stop
     ├── BadItem     this item is not valid here: reject it, it is never sent
@@ -52,6 +53,13 @@ class Transient(CallFailed):
     ) -> None:
         super().__init__(message, may_have_run=may_have_run, code=code)
         self.wait = wait
+
+
+class Paced(Transient):
+    """The shared pace does not let a request out yet: nothing was sent."""
+
+    def __init__(self, message: str, *, wait: timedelta) -> None:
+        super().__init__(message, wait=wait, may_have_run=False, code="paced")
 
 
 class Refused(CallFailed):

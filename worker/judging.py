@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from api_adapters.base import Evidence, Finding, Reply, Verdict
-from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
+from api_adapters.errors import CallFailed, Hopeless, Paced, Refused, Transient
 from worker.batch import Batch, Claimed, Returned, give_back
 from worker.item import MAX_CODE, MAX_MESSAGE, Mark
 from worker.retrying import LONGEST_PATIENCE, RetryRules, told_wait
@@ -53,6 +53,10 @@ def judge(
             # Its halves stay alone: one of them holds the culprit.
             returned = give_back(claimed, marks)
             return halve(_with(returned, company=1), still_open)
+        # Hopeless for one job of a shared call need not be so for the others.
+        case Hopeless(closes_target=False) if given.company > 1:
+            returned = give_back(claimed, marks)
+            return _with(returned, company=(given.company + 1) // 2)
         # Alone responsible for a refused call.
         case Refused() as refused:
             return give_back(claimed, _close(marks, tried, Verdict.REJECTED, refused))
@@ -111,6 +115,8 @@ def _mark(mark: Mark, key: str | None, reply: Reply) -> Mark:
 
 def _silent(mark: Mark, error: CallFailed | None) -> Mark:
     """An item of which the answer says nothing, or for which none came."""
+    if isinstance(error, Paced):
+        return mark
     if error is None:
         message = "the answer left the item out"
         return replace(mark, doubt=True, calls=mark.calls + 1, code="left_out", message=message)

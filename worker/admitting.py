@@ -1,0 +1,116 @@
+"""What happens to items at the door: checked, keyed, and equal ones found."""
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from api_adapters.base import Evidence, Item, Verdict
+from api_adapters.errors import BadItem
+from worker.errors import RefusedRequest
+from worker.item import (
+    MAX_CODE,
+    MAX_ITEM_BYTES,
+    MAX_KEY_BYTES,
+    MAX_MESSAGE,
+    Landed,
+    Mark,
+    digest_of_key,
+    to_json,
+)
+from worker.store.base import Chunk
+
+
+def admit(
+    values: Sequence[Any],
+    *,
+    target: str,
+    key_of: Callable[[Item], str],
+    number: int = 0,
+    chunk_items: int = 0,
+) -> Chunk:
+    """Make a chunk of what was given; an item that is none is refused alone.
+
+    Nothing is dropped: every value keeps its position, and one that cannot be
+    deleted lands with its verdict, so that it is told in the results.
+
+    Raises:
+        RefusedRequest: `too_large`, an item is over 16 KiB and cannot be kept
+            as it was given.
+    """
+    first = number * chunk_items
+    landed = [
+        _land(first + index, value, target=target, key_of=key_of)
+        for index, value in enumerate(values)
+    ]
+    content = sha256()
+    for one in landed:
+        content.update(one.text.encode("ascii"))
+        content.update(b"\n")
+    return Chunk(
+        number=number,
+        items=tuple(landed),
+        size=sum(len(one.text) for one in landed),
+        digest=content.hexdigest(),
+        given=len(values),
+    )
+
+
+def without_duplicates(chunk: Chunk) -> Chunk:
+    """The same chunk with only the first of equal keys."""
+    seen: set[bytes] = set()
+    kept = []
+    for one in chunk.items:
+        if one.key is not None and one.key in seen:
+            continue
+        if one.key is not None:
+            seen.add(one.key)
+        kept.append(one)
+    return Chunk(
+        number=chunk.number,
+        items=tuple(kept),
+        size=chunk.size,
+        digest=chunk.digest,
+        given=chunk.given,
+    )
+
+
+def _land(position: int, value: Any, *, target: str, key_of: Callable[[Item], str]) -> Landed:
+    """One value as it comes in."""
+    text = _text(position, value)
+    if not isinstance(value, str | int | dict) or isinstance(value, bool):
+        message = "expected a string, an integer or an object"
+        return Landed(position, text, None, _refusal("malformed", message))
+    try:
+        key = key_of(value)
+    except BadItem as error:
+        return Landed(position, text, None, _refusal(error.code, error.message))
+    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+        message = f"its key is longer than {MAX_KEY_BYTES} bytes"
+        return Landed(position, text, None, _refusal("key_too_long", message))
+    return Landed(position, text, digest_of_key(target, key))
+
+
+def _text(position: int, value: Any) -> str:
+    """The value as JSON. Raises RefusedRequest: `too_large`."""
+    text = to_json(value)
+    # ASCII escapes are longer than what was given, so only a long text is
+    # measured as it was.
+    if len(text) > MAX_ITEM_BYTES and _size(value) > MAX_ITEM_BYTES:
+        raise RefusedRequest(
+            "too_large",
+            f"the item at position {position} is larger than {MAX_ITEM_BYTES} bytes",
+            data={"position": position, "limit": MAX_ITEM_BYTES},
+        )
+    return text
+
+
+def _size(value: Any) -> int:
+    """Bytes of a value as JSON in UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _refusal(code: str, message: str) -> Mark:
+    """The outcome of an item that is refused at the door; it was never sent."""
+    return Mark(Verdict.REJECTED, Evidence.NONE, code[:MAX_CODE], message[:MAX_MESSAGE])

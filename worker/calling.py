@@ -1,0 +1,112 @@
+"""One adapter call: what goes in, what comes back, and a look at what it left open."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from api_adapters.base import Adapter, Deadline, Evidence, Finding, Item, Presence, Reply, Verdict
+from api_adapters.errors import BadItem, CallFailed, Hopeless, Refused, Transient
+from worker.batch import Claimed
+from worker.retrying import told_wait
+from worker.store.base import CallNote
+
+log = logging.getLogger("deletions.calling")
+
+
+def delete(adapter: Adapter, items: Mapping[str, Item], *, until: Deadline) -> Reply:
+    """One adapter call, whose failures are part of the reply."""
+    try:
+        return adapter.delete(items, until=until)
+    except CallFailed as error:
+        return Reply(error=error)
+    # A stranger's adapter may raise anything; what it sent may have run, and a
+    # worker that died of it would only be followed by the next.
+    except Exception as error:
+        log.exception("adapter.broke")
+        return Reply(error=Transient(f"the adapter broke: {type(error).__name__}"))
+
+
+def look_after(
+    adapter: Adapter,
+    items: Mapping[str, Item],
+    reply: Reply,
+    *,
+    most: int,
+    next_deadline: Callable[[], Deadline],
+) -> Reply:
+    """Probe the items that the reply leaves open, where the adapter can look.
+
+    What is gone may have been deleted by this call or by an earlier one, and
+    nobody saw it before: `absent` by `repeat` claims no more than that.
+    """
+    if not adapter.can_probe or isinstance(reply.error, Refused | Hopeless):
+        return reply
+    if reply.error is not None and not reply.error.may_have_run:
+        return reply
+    findings = dict(reply.findings)
+    for part in _parts([key for key in items if _is_unclear(reply, key)], most):
+        try:
+            seen = adapter.probe({key: items[key] for key in part}, until=next_deadline())
+        except CallFailed:
+            break
+        gone = Finding(Verdict.ABSENT, Evidence.REPEAT)
+        findings.update({key: gone for key in part if seen.get(key) is Presence.GONE})
+    return replace(reply, findings=findings)
+
+
+def _is_unclear(reply: Reply, key: str) -> bool:
+    """Whether a key may have been deleted without the reply saying so."""
+    if key in reply.unsent:
+        return False
+    finding = reply.findings.get(key)
+    return finding is None or finding.verdict is Verdict.UNKNOWN
+
+
+def _parts(keys: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+    """The keys in parts of at most so many."""
+    for start in range(0, len(keys), length):
+        yield keys[start : start + length]
+
+
+def keys_of(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
+    """The keys of a batch's open items, by position."""
+    keys = {}
+    for item in claimed.items:
+        try:
+            keys[item.position] = adapter.key(item.item)
+        except BadItem:
+            # It was taken by another configuration; the judge rejects it.
+            continue
+    return keys
+
+
+def items_of(call: Sequence[Claimed], keys: Sequence[Mapping[int, str]]) -> dict[str, Item]:
+    """Every key of a call once, with the item as its first asker gave it."""
+    items: dict[str, Item] = {}
+    for claimed, own in zip(call, keys, strict=True):
+        for item in claimed.items:
+            if item.position in own:
+                items.setdefault(own[item.position], item.item)
+    return items
+
+
+def note_of(reply: Reply, took: timedelta) -> CallNote:
+    """What a reply tells of the target."""
+    rest = timedelta()
+    match reply.error:
+        # A 429 slows the whole target, not just the worker that met it.
+        case Transient(wait=timedelta() as wait):
+            rest = told_wait(wait)
+    return CallNote(took=took, answered=reply.error is None, rest=rest)
+
+
+def sum_up(notes: Sequence[CallNote]) -> CallNote | None:
+    """Several calls as one note: their mean time, and the longest wait told."""
+    if not notes:
+        return None
+    return CallNote(
+        took=sum((note.took for note in notes), timedelta()) / len(notes),
+        answered=any(note.answered for note in notes),
+        rest=max(note.rest for note in notes),
+    )

@@ -1,0 +1,263 @@
+"""The executor deletes: claim, call, judge, record, until its time is used."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from time import monotonic
+from typing import Protocol
+
+from api_adapters.base import Adapter, Deadline, Item, Reply
+from api_adapters.errors import BadSettings, Hopeless
+from worker.batch import Claimed, Returned
+from worker.calling import delete, items_of, keys_of, look_after, note_of, sum_up
+from worker.errors import LeaseLost
+from worker.job import JobId
+from worker.judging import Circumstances, judge
+from worker.retrying import RetryRules
+from worker.splitting import fill_calls
+from worker.store.base import Appetite, Breached, Busy, CallNote, Claim, Store
+from worker.target import Target
+
+log = logging.getLogger("deletions.executor")
+
+#: What a claim takes is expected to be finished in this time.
+CLAIM_WORTH = timedelta(milliseconds=250)
+MOST_CALLS_A_CLAIM = 20
+#: How long a lease outlasts the deadline of a call.
+LEASE_MARGIN = timedelta(seconds=10)
+#: How long a worker goes on without looking at the wishes for its jobs.
+LOOK_EVERY = 0.25
+#: How long a target whose login or address is wrong is left alone at a time.
+CLOSED_REST = timedelta(seconds=30)
+
+
+class Bells(Protocol):
+    """Where a target's bell is rung."""
+
+    def ring(self, target: str) -> None:
+        """Tell some worker that there is work on this target."""
+        ...
+
+
+@dataclass(slots=True)
+class Slice:
+    """What one run did."""
+
+    #: Items decided, by job.
+    decided: Counter[JobId] = field(default_factory=Counter)
+    #: Jobs that may have ended.
+    touched: set[JobId] = field(default_factory=set)
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class _Hand:
+    """What a worker holds in hand of one claim."""
+
+    claim: Claim
+    target: Target
+    adapter: Adapter
+    #: Seconds of our own clock at which the lease surely still holds.
+    safe_until: float
+    looked_at: float
+    returned: list[Returned] = field(default_factory=list)
+    notes: list[CallNote] = field(default_factory=list)
+    breaches: list[Breached] = field(default_factory=list)
+
+
+class Executor:
+    """Works on one target at a time; any number of them may work at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        targets: Mapping[str, Target],
+        adapters: Callable[[str], Adapter],
+        bells: Bells,
+        holder: str,
+        chance: Callable[[], float],
+        hopeless_after: timedelta = timedelta(minutes=10),
+    ) -> None:
+        self._store = store
+        self._targets = targets
+        self._adapters = adapters
+        self._bells = bells
+        self._holder = holder
+        self._chance = chance
+        self._hopeless_after = hopeless_after
+
+    def run(self, name: str, *, is_over: Callable[[], bool]) -> Slice:
+        """Work on a target until `is_over` says so or nothing is ready."""
+        done = Slice()
+        target = self._targets.get(name)
+        if target is None:
+            return done
+        while not is_over():
+            hand = self._claim(target)
+            if hand is None:
+                return done
+            self._work(hand, done, is_over)
+        if self._store.may_ring(name):
+            self._bells.ring(name)
+        return done
+
+    # -- claim ----------------------------------------------------------------
+
+    def _claim(self, target: Target) -> _Hand | None:
+        """Take what a quarter of a second is enough for; None where nothing is ready."""
+        began = monotonic()
+        lasting = target.limits.timeout + LEASE_MARGIN
+        claim = self._store.claim(
+            target.name,
+            fingerprint=target.fingerprint,
+            holder=self._holder,
+            lasting=lasting,
+            appetite=lambda call_time: self._appetite(target, call_time),
+        )
+        if isinstance(claim, Busy):
+            return None
+        if claim.ring:
+            self._bells.ring(target.name)
+        try:
+            adapter = self._adapters(target.name)
+        except BadSettings as error:
+            self._stop_all(claim, f"target '{target.name}': {error}")
+            return None
+        return _Hand(claim, target, adapter, began + lasting.total_seconds(), began)
+
+    @staticmethod
+    def _appetite(target: Target, call_time: timedelta | None) -> Appetite:
+        """How much one claim takes, by how long a call took of late."""
+        limits = target.limits
+        calls = 1
+        if call_time is not None:
+            calls = int(CLAIM_WORTH / max(call_time, timedelta(milliseconds=1)))
+        return Appetite(
+            call_items=limits.max_items_per_call,
+            calls=max(1, min(calls, MOST_CALLS_A_CLAIM)),
+            places=limits.max_in_flight,
+        )
+
+    def _stop_all(self, claim: Claim, reason: str) -> None:
+        """End the jobs of a claim and give it back unsent."""
+        for job in {one.batch.job for one in claim.batches}:
+            self._store.stop(job, reason=reason)
+        self._store.record(claim.lease, [Returned(one.batch) for one in claim.batches])
+
+    # -- work -----------------------------------------------------------------
+
+    def _work(self, hand: _Hand, done: Slice, is_over: Callable[[], bool]) -> None:
+        """Send what was claimed, call by call, and record what became of it."""
+        calls = list(
+            fill_calls(hand.claim.batches, max_items=hand.target.limits.max_items_per_call)
+        )
+        try:
+            for number, call in enumerate(calls):
+                sendable = self._look_before(hand, call, is_over=is_over, is_first=number == 0)
+                if sendable:
+                    self._send(hand, sendable)
+                    done.calls += 1
+                if monotonic() - hand.looked_at > LOOK_EVERY:
+                    self._record(hand, done)
+            self._record(hand, done)
+        except LeaseLost as lost:
+            # Whoever has it now decides; what we know of these calls is lost.
+            log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
+
+    def _look_before(
+        self, hand: _Hand, call: Sequence[Claimed], *, is_over: Callable[[], bool], is_first: bool
+    ) -> list[Claimed]:
+        """What of a call may still be sent; the rest is given back unsent.
+
+        A call is sent only while its lease outlasts the call's whole deadline.
+        """
+        if not is_first and is_over():
+            hand.returned += [Returned(one.batch) for one in call]
+            return []
+        now = monotonic()
+        needed = hand.target.limits.timeout.total_seconds() + 1
+        if now - hand.looked_at <= LOOK_EVERY and hand.safe_until - now > needed:
+            return list(call)
+        lasting = hand.target.limits.timeout + LEASE_MARGIN
+        running = self._store.renew(hand.claim.lease, lasting=lasting)
+        hand.safe_until, hand.looked_at = now + lasting.total_seconds(), now
+        hand.returned += [Returned(one.batch) for one in call if one.batch.job not in running]
+        return [one for one in call if one.batch.job in running]
+
+    def _send(self, hand: _Hand, call: Sequence[Claimed]) -> None:
+        """Make one call and judge what it means for each of its batches."""
+        keys = [keys_of(one, hand.adapter) for one in call]
+        items = items_of(call, keys)
+        began = monotonic()
+        reply = self._ask(hand, items)
+        took = timedelta(seconds=monotonic() - began)
+        self._heed(hand, call, reply)
+        given = Circumstances(
+            retry=RetryRules(max_attempts=hand.target.max_attempts),
+            chance=self._chance(),
+            company=len(call),
+            target_answers=hand.claim.target_answers,
+        )
+        hand.returned += [
+            judge(one, own, reply, given=given) for one, own in zip(call, keys, strict=True)
+        ]
+        hand.notes.append(note_of(reply, took))
+        for job in {one.batch.job for one in call}:
+            hand.breaches += [Breached(job, warned) for warned in reply.warnings]
+
+    def _ask(self, hand: _Hand, items: Mapping[str, Item]) -> Reply:
+        """Send one call's worth, then look at what the answer left open."""
+        if not items:
+            return Reply()
+        most = hand.target.limits.max_items_per_call
+        sent = dict(list(items.items())[:most])
+        surplus = frozenset(items) - frozenset(sent)
+        until = Deadline(hand.target.limits.timeout)
+        reply = delete(hand.adapter, sent, until=until)
+        reply = replace(reply, unsent=reply.unsent | surplus)
+        return look_after(
+            hand.adapter,
+            sent,
+            reply,
+            most=hand.target.limits.max_items_per_probe,
+            next_deadline=lambda: self._renewed(hand),
+        )
+
+    def _renewed(self, hand: _Hand) -> Deadline:
+        """A deadline for one more request, which the lease outlasts. Raises LeaseLost."""
+        now = monotonic()
+        lasting = hand.target.limits.timeout + LEASE_MARGIN
+        self._store.renew(hand.claim.lease, lasting=lasting)
+        hand.safe_until = now + lasting.total_seconds()
+        return Deadline(hand.target.limits.timeout)
+
+    def _heed(self, hand: _Hand, call: Sequence[Claimed], reply: Reply) -> None:
+        """Stop jobs, or close the target, after an answer that leaves no hope."""
+        if not isinstance(reply.error, Hopeless):
+            return
+        reason = reply.error.reason
+        jobs = {one.batch.job for one in call}
+        if reply.error.closes_target:
+            closed_for = self._store.close_target(hand.target.name, reason=reason, rest=CLOSED_REST)
+            log.error("target.closed", extra={"target": hand.target.name, "reason": reason})
+            if closed_for < self._hopeless_after:
+                return
+        elif len(call) > 1:
+            return
+        for job in jobs:
+            self._store.stop(job, reason=reason)
+
+    def _record(self, hand: _Hand, done: Slice) -> None:
+        """Write what became of the batches in hand."""
+        if not hand.returned:
+            return
+        noted = self._store.record(
+            hand.claim.lease, hand.returned, call=sum_up(hand.notes), breaches=hand.breaches
+        )
+        done.touched.update(noted.jobs)
+        for one in hand.returned:
+            done.decided[one.batch.job] += one.batch.items - one.batch.open_items
+        hand.returned, hand.notes, hand.breaches = [], [], []

@@ -1,0 +1,86 @@
+"""The planner looks a job's items through, asks the brakes, and cuts them into batches."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
+from uuid import uuid4
+
+from worker.errors import RefusedRequest
+from worker.job import Job, JobId
+from worker.splitting import cut
+from worker.store.base import Cut, Store
+from worker.target import Target
+
+#: How long the right to plan holds; it is renewed with every stride.
+PLANNING_LASTS = timedelta(seconds=30)
+#: Items looked at, and ranges written, in one transaction.
+ITEMS_A_STRIDE = 20_000
+RANGES_A_STRIDE = 1_000
+
+
+class Planner:
+    """Brings a job from its items to its batches; may be asked twice or late."""
+
+    def __init__(self, store: Store, *, targets: Mapping[str, Target]) -> None:
+        self._store = store
+        self._targets = targets
+
+    def plan(self, job_id: JobId) -> Job | None:
+        """Plan a job; what it is afterwards, or None where there was nothing to do."""
+        holder = str(uuid4())
+        job = self._renew(job_id, holder)
+        if job is None:
+            return None
+        try:
+            self._copy(job, holder)
+        except RefusedRequest as refusal:
+            self._store.stop(job_id, reason=refusal.message)
+            return self._store.job(job_id)
+        job = self._store.drop_duplicates(job_id)
+        if job.dry_run:
+            self._store.finish_dry(job_id)
+        elif (brake := self._brake(job)) is not None:
+            self._store.hold(job_id, reason=brake)
+        elif self._cut(job, holder):
+            self._store.start(job_id)
+        return self._store.job(job_id)
+
+    def _renew(self, job: JobId, holder: str) -> Job | None:
+        """Take or keep the right to plan."""
+        return self._store.begin_planning(job, holder=holder, lasting=PLANNING_LASTS)
+
+    def _copy(self, job: Job, holder: str) -> None:
+        """Copy the frozen items of the job's plan, where it has one."""
+        if job.plan is None:
+            return
+        while not self._store.copy_plan(job.id, limit=ITEMS_A_STRIDE):
+            self._renew(job.id, holder)
+
+    def _brake(self, job: Job) -> str | None:
+        """Why a person has to look at the job first, if so."""
+        target = self._targets.get(job.target)
+        most = target.max_given_items if target else None
+        if job.approved or most is None or job.items <= most:
+            return None
+        return f"{job.items} items are more than the target's max_items of {most}"
+
+    def _cut(self, job: Job, holder: str) -> bool:
+        """Write the job's batches; False when the right to plan was lost."""
+        target = self._targets.get(job.target)
+        if target is None:
+            self._store.stop(job.id, reason=f"there is no target '{job.target}' any more")
+            return False
+        most = target.limits.max_items_per_call
+        ranges = cut(self._places(job), max_items=most)
+        while stride := [Cut(*one) for one in islice(ranges, RANGES_A_STRIDE)]:
+            if self._renew(job.id, holder) is None:
+                return False
+            self._store.add_batches(job.id, stride)
+        return True
+
+    def _places(self, job: Job) -> Iterator[tuple[int, int, bool]]:
+        """The places that no batch covers yet, by position."""
+        after = self._store.last_cut(job.id)
+        while read := self._store.places(job.id, after=after, limit=ITEMS_A_STRIDE):
+            yield from read
+            after = read[-1][0]

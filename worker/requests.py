@@ -1,0 +1,127 @@
+"""The doors: what other applications may ask for, checked before anything is done."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from api_adapters.base import Verdict
+from worker.errors import RefusedRequest
+from worker.item import MAX_CHUNK_ITEMS
+from worker.job import JobId
+
+
+def parse_job_id(text: str) -> JobId:
+    """A job's id in its one spelling.
+
+    >>> parse_job_id("7B2F8C1E-0000-4000-8000-000000000001")
+    '7b2f8c1e-0000-4000-8000-000000000001'
+    """
+    try:
+        return JobId(str(UUID(text)))
+    except ValueError:
+        raise ValueError("expected a UUID") from None
+
+
+Id = Annotated[str, AfterValidator(parse_job_id)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Note = Annotated[str, Field(max_length=256)]
+
+
+class Request(BaseModel):
+    """The arguments of one public task; an unknown one is a fault."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Kind = TypeVar("Kind", bound=Request)
+
+
+class Submit(Request):
+    """`deletions.submit`: a job with all its items, or a query for them."""
+
+    job: Id
+    target: Name
+    # Items are looked at one by one at the door: one that is none is rejected
+    # there, and the others land.
+    items: list[Any] | None = None
+    query: dict[str, Any] | None = None
+    dry_run: bool = False
+    requested_by: Note | None = None
+    notify: Name | None = None
+
+
+class Open(Request):
+    """`deletions.open`: a job whose items follow in chunks."""
+
+    job: Id
+    target: Name
+    chunk_items: int = Field(ge=1)
+    dry_run: bool = False
+    requested_by: Note | None = None
+    notify: Name | None = None
+
+
+class Append(Request):
+    """`deletions.append`: one chunk, in any order and any number of times."""
+
+    job: Id
+    chunk: int = Field(ge=0, lt=2**31)
+    items: list[Any]
+
+
+class Seal(Request):
+    """`deletions.seal`: how many chunks there are."""
+
+    job: Id
+    chunks: int = Field(ge=0, lt=2**31)
+
+
+class OfJob(Request):
+    """`deletions.status` and the commands: a job."""
+
+    job: Id
+
+
+class OfItem(Request):
+    """`deletions.item`: an item of a target."""
+
+    target: Name
+    item: Any
+
+
+class Results(Request):
+    """`deletions.results`: one page of outcomes."""
+
+    job: Id
+    verdict: Verdict | None = Field(default=None, strict=False)
+    after: int | None = Field(default=None, ge=-1)
+    limit: int = Field(default=1_000, ge=1, le=1_000)
+
+
+def parse(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """Check the arguments of a public task.
+
+    Raises:
+        RefusedRequest: `too_many_items` or `invalid_message`, with every fault.
+    """
+    for name in ("items", "chunk_items"):
+        value = given.get(name)
+        count = len(value) if isinstance(value, list) else value
+        if isinstance(count, int) and count > MAX_CHUNK_ITEMS:
+            raise RefusedRequest(
+                "too_many_items",
+                f"{name}: {count} is more than {MAX_CHUNK_ITEMS}: send them in chunks "
+                "with deletions.open, .append and .seal",
+                data={"limit": MAX_CHUNK_ITEMS},
+            )
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        # What was given stays out of it: it may be an item.
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise RefusedRequest("invalid_message", "; ".join(faults[:20])) from None

@@ -1,0 +1,145 @@
+"""The submitter takes jobs and their items in."""
+
+from collections.abc import Callable, Mapping
+
+from api_adapters.base import Adapter
+from api_adapters.errors import BadSettings
+from worker.admitting import admit, without_duplicates
+from worker.errors import RefusedRequest
+from worker.job import Job, JobId, NewJob
+from worker.requests import Append, Open, Seal, Submit
+from worker.store.base import Sealed, Store
+from worker.target import Target
+
+
+class Submitter:
+    """Submit, open, append and seal; all of it is safe to repeat."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        targets: Mapping[str, Target],
+        adapters: Callable[[str], Adapter],
+        notify: frozenset[str] = frozenset(),
+    ) -> None:
+        self._store = store
+        self._targets = targets
+        self._adapters = adapters
+        self._notify = notify
+
+    def submit(self, request: Submit) -> Job:
+        """Take a job with all its items.
+
+        Raises:
+            RefusedRequest: with the reason; nothing is left in the store.
+        """
+        target = self._target(request.target, request.notify)
+        if request.query is not None:
+            raise self._refuse_query(target)
+        if request.items is None:
+            raise RefusedRequest("invalid_message", "items: expected a list of items")
+        chunk = admit(request.items, target=target.name, key_of=self._adapter(target).key)
+        job = NewJob(
+            id=JobId(request.job),
+            target=target.name,
+            fingerprint=target.fingerprint,
+            dry_run=request.dry_run,
+            requested_by=request.requested_by,
+            notify=request.notify,
+        )
+        return self._store.submit(job, without_duplicates(chunk))
+
+    def open(self, request: Open) -> Job:
+        """Take a job whose items follow in chunks. Raises RefusedRequest."""
+        target = self._target(request.target, request.notify)
+        return self._store.open(
+            NewJob(
+                id=JobId(request.job),
+                target=target.name,
+                fingerprint=target.fingerprint,
+                dry_run=request.dry_run,
+                requested_by=request.requested_by,
+                notify=request.notify,
+                chunk_items=request.chunk_items,
+            )
+        )
+
+    def open_plan(self, job: JobId, *, plan: JobId, requested_by: str | None) -> Job:
+        """Take a job that executes a dry run as it was frozen. Raises RefusedRequest."""
+        target = self._target(self._store.job(plan).target, None)
+        return self._store.open(
+            NewJob(
+                id=job,
+                target=target.name,
+                fingerprint=target.fingerprint,
+                requested_by=requested_by,
+                plan=plan,
+            )
+        )
+
+    def append(self, request: Append) -> int:
+        """Take one chunk; how many items it holds. Raises RefusedRequest."""
+        job = self._store.job(JobId(request.job))
+        target = self._target(job.target, None)
+        if len(request.items) > job.chunk_items:
+            raise RefusedRequest(
+                "too_many_items",
+                f"chunk {request.chunk} holds {len(request.items)} items, "
+                f"but the job was opened with {job.chunk_items} a chunk",
+                data={"limit": job.chunk_items},
+            )
+        chunk = admit(
+            request.items,
+            target=target.name,
+            key_of=self._adapter(target).key,
+            number=request.chunk,
+            chunk_items=job.chunk_items,
+        )
+        return self._store.append(job.id, chunk)
+
+    def seal(self, request: Seal) -> Sealed:
+        """Say how many chunks there are. Raises RefusedRequest."""
+        return self._store.seal(JobId(request.job), request.chunks)
+
+    def _target(self, name: str, notify: str | None) -> Target:
+        """The configured target. Raises RefusedRequest."""
+        target = self._targets.get(name)
+        if target is None:
+            raise RefusedRequest(
+                "unknown_target",
+                f"there is no target '{name}'; configured: {', '.join(self._targets) or 'none'}",
+                data={"target": name},
+            )
+        if notify is not None and notify not in self._notify:
+            raise RefusedRequest(
+                "invalid_message",
+                f"notify: there is no [notify.{notify}] in the configuration",
+                data={"notify": notify},
+            )
+        return target
+
+    def _adapter(self, target: Target) -> Adapter:
+        """The target's adapter. Raises RefusedRequest."""
+        try:
+            return self._adapters(target.name)
+        except BadSettings as error:
+            raise RefusedRequest(
+                "unknown_target", f"target '{target.name}': {error}", data={"target": target.name}
+            ) from error
+
+    @staticmethod
+    def _refuse_query(target: Target) -> RefusedRequest:
+        """No adapter that is installed can be asked for items yet."""
+        if not target.settings.allow_query:
+            return RefusedRequest(
+                "query_not_allowed",
+                f"target '{target.name}' takes items only: its configuration does not say "
+                "allow_query = true",
+                data={"target": target.name},
+            )
+        return RefusedRequest(
+            "query_refused",
+            f"the adapter '{target.settings.adapter}' cannot be asked for items",
+            data={"target": target.name},
+        )
