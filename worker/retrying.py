@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+#: A backend that names no wait, or none that is left, is asked again after this:
+#: for it costs no attempt, a wait of nothing could be told for ever.
+SHORTEST_TOLD_WAIT = timedelta(seconds=1)
 #: A backend that names a longer wait is asked again after this.
 LONGEST_TOLD_WAIT = timedelta(hours=1)
 #: A batch that was told to wait for longer than this in all gives up.
@@ -27,7 +30,7 @@ class RetryRules:
         >>> RetryRules().wait_after(3, chance=0.5)
         datetime.timedelta(seconds=2)
         """
-        longest = min(self.base * 2 ** min(failures - 1, 32), self.cap)
+        longest = min(self.base * float(2 ** min(failures - 1, 32)), self.cap)
         return longest * chance
 
     def is_used_up(self, failures: int) -> bool:
@@ -36,9 +39,9 @@ class RetryRules:
 
 
 def told_wait(wait: timedelta) -> timedelta:
-    """The wait that a backend asked for, kept between nothing and an hour.
+    """The wait that a backend asked for, kept between a second and an hour.
 
     >>> told_wait(timedelta(days=2))
     datetime.timedelta(seconds=3600)
     """
-    return max(timedelta(), min(wait, LONGEST_TOLD_WAIT))
+    return max(SHORTEST_TOLD_WAIT, min(wait, LONGEST_TOLD_WAIT))

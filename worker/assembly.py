@@ -1,0 +1,147 @@
+"""Puts the worker together: one set of actors for a process, made on first use."""
+
+import os
+import random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from uuid import uuid4
+
+from api_adapters.base import Adapter, Pace
+from worker.desk import Desk
+from worker.environment import Environment, read_environment
+from worker.errors import BadConfiguration
+from worker.executor import Bells, Executor
+from worker.pace import NoPace, SharedPace
+from worker.planner import Planner
+from worker.rescuer import Rescuer
+from worker.settings import Configuration, find_configuration, load_configuration
+from worker.settler import Settler
+from worker.store.base import Store
+from worker.store.migrations import prepare
+from worker.store.sql import SqlStore
+from worker.submitter import Submitter
+from worker.target import Target
+
+
+class Adapters:
+    """The adapters of the configured targets, each built once for all threads."""
+
+    def __init__(self, targets: Mapping[str, Target], *, redis_url: str) -> None:
+        self._targets = targets
+        self._redis_url = redis_url
+        self._built: dict[str, Adapter] = {}
+        self._lock = Lock()
+
+    def __call__(self, name: str) -> Adapter:
+        """The adapter of a target. Raises BadSettings."""
+        with self._lock:
+            if name not in self._built:
+                target = self._targets[name]
+                self._built[name] = target.adapter(target.settings, pace=self._pace(target))
+            return self._built[name]
+
+    def _pace(self, target: Target) -> Pace:
+        """The pace that all workers of the target share."""
+        per_second = target.limits.requests_per_second
+        if per_second is None:
+            return NoPace()
+        return SharedPace(target.name, per_second, redis_url=self._redis_url)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        with self._lock:
+            for adapter in self._built.values():
+                adapter.close()
+            self._built.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One configuration in one environment, and the store that belongs to it."""
+
+    environment: Environment
+    configuration: Configuration
+    store: Store
+    adapters: Adapters
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """The configured targets by name."""
+        return self.configuration.targets
+
+    def submitter(self) -> Submitter:
+        """Takes jobs in."""
+        return Submitter(
+            self.store,
+            targets=self.targets,
+            adapters=self.adapters,
+            notify=frozenset(self.configuration.notify),
+        )
+
+    def planner(self) -> Planner:
+        """Cuts jobs into batches."""
+        return Planner(self.store, targets=self.targets)
+
+    def executor(self, bells: Bells) -> Executor:
+        """Deletes."""
+        return Executor(
+            self.store,
+            targets=self.targets,
+            adapters=self.adapters,
+            bells=bells,
+            holder=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+            chance=random.random,
+        )
+
+    def desk(self) -> Desk:
+        """Answers other applications."""
+        return Desk(
+            self.store,
+            submitter=self.submitter(),
+            planner=self.planner(),
+            targets=self.targets,
+            adapters=self.adapters,
+        )
+
+    def settler(self) -> Settler:
+        """Closes jobs."""
+        return Settler(self.store)
+
+    def rescuer(self) -> Rescuer:
+        """Gives back what lost workers had."""
+        return Rescuer(self.store, targets=self.targets, chance=random.random)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.adapters.close()
+        self.store.close()
+
+
+def read_places(
+    environ: Mapping[str, str], *, option: Path | None = None, cwd: Path | None = None
+) -> Environment:
+    """Where everything is, without opening anything. Raises BadConfiguration."""
+    cwd = cwd or Path.cwd()
+    configuration = find_configuration(option, environ, cwd)
+    return read_environment(environ, configuration=configuration, cwd=cwd)
+
+
+def open_deployment(environment: Environment) -> Deployment:
+    """Read the configuration and open the store; an empty store is made ready.
+
+    Raises:
+        BadConfiguration, WrongMigration, StoreUnavailable.
+    """
+    if environment.configuration is None:
+        raise BadConfiguration(("no configuration file is named",))
+    configuration = load_configuration(environment.configuration)
+    prepare(environment.store_url)
+    return Deployment(
+        environment=environment,
+        configuration=configuration,
+        store=SqlStore(environment.store_url),
+        adapters=Adapters(configuration.targets, redis_url=environment.broker_url),
+    )

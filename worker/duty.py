@@ -1,0 +1,94 @@
+"""What one worker process has: its actors, its slots, and its look at the store."""
+
+import logging
+import os
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event, Lock, Thread
+
+from worker.assembly import Deployment, open_deployment, read_places
+from worker.errors import StoreError
+from worker.executor import Bells, Executor
+from worker.slots import Slots
+from worker.store.base import Look
+
+log = logging.getLogger("deletions.look")
+
+#: Every process looks about this often; one of them wins.
+LOOK_EVERY = timedelta(seconds=2)
+
+
+class Duty:
+    """One process's worker, shared by its threads."""
+
+    def __init__(self, deployment: Deployment, *, threads: int, bells: Bells) -> None:
+        self.deployment = deployment
+        self.executor: Executor = deployment.executor(bells)
+        self.slots = Slots(threads)
+        #: Set when the process is to end: slices stop claiming at once.
+        self.is_ending = Event()
+        self._looker: Thread | None = None
+
+    def look_regularly(self, act: Callable[[Look], None]) -> None:
+        """Begin to look at the store every two seconds, in a thread of its own.
+
+        Liveness rests on this alone: from every state that a job can be in,
+        with all messages lost, a look brings it on.
+        """
+        self._looker = Thread(target=self._keep_looking, args=(act,), name="look", daemon=True)
+        self._looker.start()
+
+    def end(self) -> None:
+        """Stop claiming and looking."""
+        self.is_ending.set()
+        if self._looker is not None:
+            self._looker.join(timeout=5)
+
+    def _keep_looking(self, act: Callable[[Look], None]) -> None:
+        while not self.is_ending.wait(_jittered(LOOK_EVERY)):
+            try:
+                found = self.deployment.store.look(every=LOOK_EVERY)
+                if found is not None:
+                    act(found)
+            except StoreError as error:
+                log.warning("look.failed", extra={"cause": str(error)})
+            # A look that broke must not be the last one: nothing else would
+            # notice what is left to do.
+            except Exception:
+                log.exception("look.broke")
+
+
+def _jittered(length: timedelta) -> float:
+    """Seconds, a quarter more or less, so that processes do not look in step."""
+    return length.total_seconds() * random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
+
+
+class _Current:
+    """The duty of this process, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._duty: Duty | None = None
+        self._pid = 0
+
+    def get(self, make: Callable[[], Duty]) -> Duty:
+        """The one of this process; a fork makes its own."""
+        with self._lock:
+            if self._duty is None or self._pid != os.getpid():
+                self._duty = make()
+                self._pid = os.getpid()
+            return self._duty
+
+
+current = _Current()
+
+
+def open_duty(*, threads: int, bells: Bells) -> Duty:
+    """Open what this process's environment names.
+
+    Raises:
+        BadConfiguration, WrongMigration, StoreUnavailable.
+    """
+    deployment = open_deployment(read_places(os.environ))
+    return Duty(deployment, threads=threads, bells=bells)

@@ -1,0 +1,1 @@
+"""What `up`, `run` and `demo` need beside the workers: a broker, and child processes."""

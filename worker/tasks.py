@@ -1,0 +1,238 @@
+"""The Celery tasks: each calls one actor and posts what follows.
+
+Public tasks answer; a refusal is an answer too, `{"error": {...}}`, so that
+every client can read it. The others are nudges: losing, doubling or delaying
+one costs time, nothing else.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery import Task
+from celery.signals import (
+    celeryd_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
+from kombu.exceptions import OperationalError
+
+from worker import requests
+from worker.app import THREADS, WRONG_CONFIGURATION, app
+from worker.desk import Answer, Desk
+from worker.duty import Duty, current, open_duty
+from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
+from worker.job import JobId
+from worker.quiet import UNREADABLE, QuietRequest, Shown, describe
+from worker.store.base import Look
+
+log = logging.getLogger("deletions.tasks")
+
+#: How long one bell keeps a thread.
+SLICE = timedelta(seconds=1)
+#: Jobs that the shown result of a slice names.
+MOST_JOBS_SHOWN = 5
+
+
+class QuietTask(Task):  # type: ignore[misc]  # Celery publishes no types
+    """A task of which nobody is shown an item."""
+
+    Request = QuietRequest
+    # Celery would refuse unknown arguments with a traceback that holds them;
+    # ours are checked at the desk.
+    typing = False
+
+
+# -- public tasks ---------------------------------------------------------------
+
+
+def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -> Any:
+    """Register a public task.
+
+    It is acknowledged late: it carries what the store does not hold yet, and
+    repeating it is safe.
+    """
+
+    def run(self: QuietTask, *args: Any, **arguments: Any) -> Shown:
+        try:
+            answer = serve(duty().deployment.desk(), _readable(args, arguments), self.request.id)
+        except RefusedRequest as refusal:
+            return _refusal(refusal)
+        except StoreUnavailable as away:
+            return _refusal(RefusedRequest("store_unavailable", str(away)))
+        follow(answer)
+        return Shown(answer.body, answer.shown)
+
+    return app.task(run, name=name, base=QuietTask, bind=True, acks_late=True, ignore_result=False)
+
+
+def _readable(args: tuple[Any, ...], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments, where there are any. Raises RefusedRequest."""
+    if unreadable := arguments.get(UNREADABLE):
+        raise RefusedRequest(unreadable["code"], unreadable["message"])
+    if args:
+        raise RefusedRequest("invalid_message", "expected keyword arguments only")
+    return arguments
+
+
+def _refusal(refusal: RefusedRequest) -> Shown:
+    """A refusal as the task's result."""
+    error = {"code": refusal.code, "message": refusal.message, "data": refusal.data}
+    return Shown({"error": error}, f"refused: {refusal.code}")
+
+
+submit = public("deletions.submit", lambda desk, given, id_: desk.submit(given, message_id=id_))
+open_ = public("deletions.open", lambda desk, given, _: desk.open(given))
+append = public("deletions.append", lambda desk, given, _: desk.append(given))
+seal = public("deletions.seal", lambda desk, given, _: desk.seal(given))
+status = public("deletions.status", lambda desk, given, _: desk.status(given))
+results = public("deletions.results", lambda desk, given, _: desk.results(given))
+item = public("deletions.item", lambda desk, given, _: desk.item(given))
+pause = public("deletions.pause", lambda desk, given, _: desk.pause(given))
+resume = public("deletions.resume", lambda desk, given, _: desk.resume(given))
+cancel = public("deletions.cancel", lambda desk, given, _: desk.cancel(given))
+
+
+# -- nudges ---------------------------------------------------------------------
+
+
+@app.task(name="deletions.plan", base=QuietTask)
+def plan(job: str) -> Shown:
+    """Cut a job into batches."""
+    job_id = requests.parse_job_id(job)
+    planned = duty().deployment.planner().plan(job_id)
+    if planned is None:
+        return Shown(None, f"job={job_id} nothing to plan")
+    ring_if_due([planned.target])
+    close([job_id])
+    return Shown(None, f"job={job_id} {planned.state} items={planned.items}")
+
+
+@app.task(name="deletions.execute", base=QuietTask)
+def execute(target: str) -> Shown:
+    """Delete what is ready on a target, for a second."""
+    mine = duty()
+    with mine.slots.enter(target) as is_free:
+        if not is_free:
+            # Those who work on it ring again when their slice is over.
+            return Shown(None, f"target={target} no slot is free")
+        over_at = time.monotonic() + SLICE.total_seconds()
+        done = mine.executor.run(
+            target, is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at
+        )
+    close(done.touched)
+    jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
+    return Shown(None, " ".join([f"target={target} calls={done.calls}", *jobs]))
+
+
+@app.task(name="deletions.settle", base=QuietTask)
+def settle(job: str) -> Shown:
+    """Close a job if none of its batches is open; the result is its tally."""
+    job_id = requests.parse_job_id(job)
+    deployment = duty().deployment
+    closed = deployment.settler().settle(job_id) or deployment.store.status(job_id)
+    counts = [f"{verdict}={count}" for verdict, count in closed.tally.items() if count]
+    return Shown(None, " ".join([f"job={job_id} {closed.job.state}", *counts]))
+
+
+# -- what follows ---------------------------------------------------------------
+
+
+def follow(answer: Answer) -> None:
+    """Post what follows an answer; what is lost here, the look finds."""
+    ring_if_due(answer.ring)
+    close(answer.settle)
+    for job in answer.plan:
+        post(plan, job=job)
+
+
+def close(jobs: Iterable[JobId]) -> None:
+    """Close jobs that can be closed, and let the dashboard see it."""
+    settler = duty().deployment.settler()
+    for job in jobs:
+        closed = settler.settle(job)
+        if closed is not None:
+            log.info("job.settled", extra={"job": job, "state": closed.job.state.value})
+            post(settle, job=job)
+
+
+def ring_if_due(targets: Iterable[str]) -> None:
+    """Ring targets whose bell is due."""
+    for target in targets:
+        if duty().deployment.store.may_ring(target):
+            post(execute, target=target)
+
+
+def act(found: Look) -> None:
+    """Do what a look at the store found to be done."""
+    for target in found.ring:
+        post(execute, target=target)
+    for job in found.plan:
+        post(plan, job=job)
+    close(found.settle)
+    if found.has_lost_leases:
+        close(duty().deployment.rescuer().rescue())
+
+
+def post(task: Any, **arguments: str) -> None:
+    """Send a nudge; a broker that is away costs the look's two seconds, no more."""
+    try:
+        task.apply_async(
+            kwargs=arguments,
+            argsrepr="()",
+            kwargsrepr=describe(arguments),
+            retry=False,
+        )
+    except OperationalError as error:
+        log.warning("nudge.lost", extra={"task": task.name, "cause": type(error).__name__})
+
+
+class _PostedBells:
+    """Bells that are rung by message."""
+
+    def ring(self, target: str) -> None:
+        """Tell some worker that there is work on this target."""
+        post(execute, target=target)
+
+
+# -- the process ----------------------------------------------------------------
+
+#: Threads of this process; a worker that is started with `-c` says so.
+_threads = [THREADS]
+
+
+def duty() -> Duty:
+    """What this process has; opened when it is first needed."""
+    return current.get(lambda: open_duty(threads=_threads[0], bells=_PostedBells()))
+
+
+@celeryd_init.connect
+def _note_threads(options: Mapping[str, Any], **_: Any) -> None:
+    if options.get("concurrency"):
+        _threads[0] = int(options["concurrency"])
+
+
+@worker_ready.connect
+def _begin(**_: Any) -> None:
+    """Open the store before the first message and begin to look at it."""
+    try:
+        duty().look_regularly(act)
+    except DeletionError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(WRONG_CONFIGURATION) from error
+
+
+@worker_process_init.connect
+def _begin_child(**_: Any) -> None:
+    """A child of another pool looks by itself: its parent may have no store open."""
+    duty().look_regularly(act)
+
+
+@worker_shutting_down.connect
+def _end(**_: Any) -> None:
+    """Slices end at once; what was claimed and not sent is given back."""
+    duty().end()
