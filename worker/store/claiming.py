@@ -136,7 +136,7 @@ def _ready_rows(
 def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:
     """The first of them that fill the wanted calls; one at least."""
     room = wanted.calls * wanted.call_items
-    taken = []
+    taken: list[Row[Any]] = []
     for row in ready:
         open_items = open_count(row)
         if taken and open_items > room:

@@ -193,7 +193,7 @@ def split(tx: Tx, seq: int, first: int, middle: int) -> None:
     right.update(first=middle, is_half=True, **_counts(tx, seq, middle, row.last))
     right["state"] = _state_of(right)
     tx.execute(insert(batches).values(**right))
-    left = {"last": middle - 1, **_counts(tx, seq, first, middle - 1)}
+    left: dict[str, Any] = {"last": middle - 1, **_counts(tx, seq, first, middle - 1)}
     left["state"] = _state_of({**left, "verdict": row.verdict})
     tx.execute(update(batches).where(batches.c.job == seq, batches.c.first == first).values(**left))
 

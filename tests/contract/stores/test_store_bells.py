@@ -1,0 +1,142 @@
+"""When every store lets a bell be rung, and what a look finds."""
+
+from tests.contract.stores.steps import Steps
+from tests.factories import MINUTE, SECOND, Clock, appetite, new_job
+from worker.store.base import CallNote, Store, Who
+
+
+def test_a_bell_is_due_when_work_is_ready(store: Store, steps: Steps) -> None:
+    assert store.may_ring("crm") is False
+    steps.submitted()
+    assert store.may_ring("crm") is False
+    steps.running()
+
+    assert store.may_ring("crm") is True
+
+
+def test_one_bell_of_a_target_is_unanswered(store: Store, steps: Steps, clock: Clock) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+    clock.advance()
+
+    assert store.may_ring("crm") is False
+
+
+def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+    clock.advance()
+    steps.claim(appetite(places=1))
+
+    assert store.may_ring("crm") is True
+
+
+def test_a_claim_that_finds_nothing_answers_too(store: Store, steps: Steps, clock: Clock) -> None:
+    job = steps.running(20)
+    store.may_ring("crm")
+    store.pause(job, Who())
+    clock.advance()
+    steps.try_claim()
+    store.resume(job, Who())
+
+    assert store.may_ring("crm") is True
+
+
+def test_a_bell_that_was_lost_is_rung_again_after_five_seconds(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+    clock.advance(SECOND * 5)
+    assert store.may_ring("crm") is False
+    clock.advance()
+
+    assert store.may_ring("crm") is True
+
+
+def test_a_claim_that_leaves_work_and_a_place_rings(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    steps.running(20)
+
+    assert steps.claim(appetite(places=2)).ring is True
+    clock.advance()
+    assert store.may_ring("crm") is False
+
+
+def test_a_claim_that_leaves_no_work_does_not_ring(steps: Steps) -> None:
+    steps.running(10)
+
+    assert steps.claim().ring is False
+
+
+def test_a_claim_that_takes_the_last_place_does_not_ring(steps: Steps) -> None:
+    steps.running(30)
+
+    assert [steps.claim(appetite(places=2)).ring for _ in range(2)] == [True, False]
+
+
+def test_no_bell_is_rung_for_a_target_that_rests(store: Store, steps: Steps, clock: Clock) -> None:
+    steps.running(20)
+    store.record(steps.claim().lease, [], call=CallNote(SECOND, answered=True, rest=MINUTE))
+    clock.advance(SECOND * 10)
+
+    assert store.may_ring("crm") is False
+    clock.advance(MINUTE)
+    assert store.may_ring("crm") is True
+
+
+def test_no_bell_is_rung_for_a_job_that_is_paused(store: Store, steps: Steps) -> None:
+    store.pause(steps.running(), Who())
+
+    assert store.may_ring("crm") is False
+
+
+def test_one_look_in_a_while_is_won(store: Store, clock: Clock) -> None:
+    assert store.look(every=SECOND * 2) is not None
+    clock.advance(SECOND)
+    assert store.look(every=SECOND * 2) is None
+    clock.advance(SECOND)
+    assert store.look(every=SECOND * 2) is not None
+
+
+def test_a_look_rings_every_target_with_work_and_no_bell(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    for target in ("crm", "erp"):
+        steps.running(20, target=target)
+    steps.running(20, target="rung")
+    store.may_ring("rung")
+    clock.advance()
+
+    first = store.look(every=SECOND)
+    clock.advance()
+    second = store.look(every=SECOND)
+
+    assert first is not None
+    assert second is not None
+    assert first.ring == ("crm", "erp")
+    assert second.ring == ()
+
+
+def test_a_look_names_the_jobs_to_settle(store: Store, steps: Steps) -> None:
+    steps.running(20)
+    done, ending, empty = steps.running(["a"], target="erp"), steps.submitted(), steps.running(0)
+    steps.record(steps.claim(target="erp"))
+    store.cancel(ending, Who())
+    store.open(new_job())
+
+    look = store.look(every=SECOND)
+
+    assert look is not None
+    assert set(look.settle) == {done, ending, empty}
+    store.settle(done)
+
+
+def test_a_look_does_not_name_what_is_settled(store: Store, steps: Steps) -> None:
+    steps.work_off(steps.running())
+
+    look = store.look(every=SECOND)
+
+    assert look is not None
+    assert (look.settle, look.plan, look.ring) == ((), (), ())

@@ -1,0 +1,117 @@
+"""Things to test with: a clock that tests advance, jobs, chunks, batches, marks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from api_adapters.base import Evidence, Item, Verdict
+from worker.batch import Batch, Claimed
+from worker.item import Landed, Mark, OpenItem, digest_of_key, to_json
+from worker.job import JobId, NewJob
+from worker.store.base import Appetite, Chunk
+
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+class Clock:
+    """A clock that stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """The moment it shows."""
+        return self.moment
+
+    def advance(self, length: timedelta = SECOND) -> datetime:
+        """Let time pass."""
+        self.moment += length
+        return self.moment
+
+
+def some_id() -> JobId:
+    """An id that no other job has."""
+    return JobId(str(uuid4()))
+
+
+def new_job(**changes: Any) -> NewJob:
+    """A job that is asked for."""
+    return replace(NewJob(id=some_id(), target="crm", fingerprint="f1"), **changes)
+
+
+def landed(position: int, item: Item, *, target: str = "crm") -> Landed:
+    """An item that the adapter takes."""
+    return Landed(position, to_json(item), digest_of_key(target, str(item)))
+
+
+def refused_at_the_door(position: int, item: Item) -> Landed:
+    """An item that the adapter refuses by its form."""
+    why = Mark(Verdict.REJECTED, Evidence.ITEM, "invalid_item", "no id")
+    return Landed(position, to_json(item), None, why)
+
+
+def chunk_of(
+    items: Iterable[Item | Landed], *, number: int = 0, start: int = 0, given: int | None = None
+) -> Chunk:
+    """Items that land together, from a position on."""
+    rows = tuple(
+        one if isinstance(one, Landed) else landed(start + index, one)
+        for index, one in enumerate(items)
+    )
+    texts = [row.text for row in rows]
+    return Chunk(
+        number=number,
+        items=rows,
+        given=len(rows) if given is None else given,
+        size=sum(map(len, texts)),
+        digest=sha256("\n".join(texts).encode()).hexdigest(),
+    )
+
+
+def keys(count: int, *, prefix: str = "k") -> list[Item]:
+    """So many different items."""
+    return [f"{prefix}{index}" for index in range(count)]
+
+
+def appetite(*, call_items: int = 10, calls: int = 1, places: int = 4) -> Appetite:
+    """How much one claim may take."""
+    return Appetite(call_items=call_items, calls=calls, places=places)
+
+
+def make_batch(first: int = 0, last: int = 3, **changes: Any) -> Batch:
+    """A range without holes."""
+    batch = Batch(JobId("job"), 1, first, last, last - first + 1)
+    return replace(batch, **changes)
+
+
+def make_claimed(
+    count: int = 4, *, marks: Mapping[int, Mark] | None = None, **changes: Any
+) -> Claimed:
+    """A claimed range of so many items; those in `marks` are open strays."""
+    marks = marks or {}
+    strays = {None: len(marks)} if marks else {}
+    batch = make_batch(0, count - 1, **{"strays": strays, **changes})
+    items = tuple(
+        OpenItem(position, f"k{position}", marks.get(position, batch.mark))
+        for position in range(count)
+    )
+    return Claimed(batch, items, frozenset(marks))
+
+
+def final(verdict: Verdict = Verdict.DELETED, **changes: Any) -> Mark:
+    """An outcome that the backend named."""
+    return replace(Mark(verdict, Evidence.ITEM, calls=1), **changes)
+
+
+def all_marked(claimed: Claimed, mark: Mark) -> dict[int, Mark]:
+    """One mark for all open items."""
+    return dict.fromkeys((item.position for item in claimed.items), mark)
+
+
+def positions(claimed: Sequence[Claimed]) -> list[int]:
+    """The positions of all open items of a claim."""
+    return [item.position for one in claimed for item in one.items]
