@@ -95,10 +95,12 @@ class Executor:
         target = self._targets.get(name)
         if target is None:
             return done
+        answers_bell = True
         while not is_over():
-            hand = self._claim(target)
+            hand = self._claim(target, answers_bell=answers_bell)
             if hand is None:
                 return done
+            answers_bell = False
             self._work(hand, done, is_over)
         if self._store.may_ring(name):
             self._bells.ring(name)
@@ -106,7 +108,7 @@ class Executor:
 
     # -- claim ----------------------------------------------------------------
 
-    def _claim(self, target: Target) -> _Hand | None:
+    def _claim(self, target: Target, *, answers_bell: bool) -> _Hand | None:
         """Take what a quarter of a second is enough for; None where nothing is ready."""
         began = monotonic()
         lasting = target.limits.timeout + LEASE_MARGIN
@@ -115,6 +117,7 @@ class Executor:
             fingerprint=target.fingerprint,
             holder=self._holder,
             lasting=lasting,
+            answers_bell=answers_bell,
             appetite=lambda call_time: self._appetite(target, call_time),
         )
         if isinstance(claim, Busy):

@@ -269,11 +269,12 @@ class Store(Protocol):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
+        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
     ) -> Claim | Busy:
         """Take ready batches of a target's jobs, in turns, under one new lease.
 
-        Answers the target's bell. `appetite` is given the recent time of one
+        The first claim of a worker that heard the bell answers it. `appetite` is given the recent time of one
         call. Only jobs of this fingerprint are served. The batches come with
         their open items.
         """

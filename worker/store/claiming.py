@@ -52,13 +52,16 @@ def claim(
     fingerprint: str,
     holder: str,
     lasting: timedelta,
+    answers_bell: bool,
     appetite: Callable[[timedelta | None], Appetite],
 ) -> Claim | Busy:
     """Take ready batches of a target's jobs under one new lease."""
     row = lock_target(tx, target)
     now = tx.now()
     wanted = appetite(row.call_time)
-    tx.execute(update(targets).where(targets.c.name == target).values(answered_at=now))
+    if answers_bell:
+        heard = update(targets).where(targets.c.name == target)
+        tx.execute(heard.values(answered_at=now, rung_at=None))
     if row.not_before > now:
         return Busy(row.not_before - now)
     live = _live_leases(tx, target, now)
@@ -72,7 +75,8 @@ def claim(
     _mark_taken(tx, taken, lease)
     _serve(tx, row, taken, now)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    ring = is_more and live + 1 < wanted.places
+    is_heard = answers_bell or row.rung_at is None or row.rung_at < now - BELL_PATIENCE
+    ring = is_more and is_heard and live + 1 < wanted.places
     if ring:
         tx.execute(update(targets).where(targets.c.name == target).values(rung_at=now))
     return Claim(
@@ -289,7 +293,6 @@ def may_ring(tx: Tx, target: str) -> bool:
     )
     answered = or_(
         targets.c.rung_at.is_(None),
-        targets.c.answered_at >= targets.c.rung_at,
         targets.c.rung_at < now - BELL_PATIENCE,
     )
     tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())

@@ -33,6 +33,10 @@ class Dialect(Protocol):
         """One transaction that writes."""
         ...
 
+    def writing_alone(self) -> AbstractContextManager[Connection]:
+        """One transaction that nobody else who asks for this is in."""
+        ...
+
     def reading(self) -> AbstractContextManager[Connection]:
         """One transaction that reads one state of the store."""
         ...

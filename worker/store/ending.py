@@ -9,6 +9,7 @@ from sqlalchemy import Row, func, insert, select, update
 from api_adapters.base import Verdict
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import JobId, JobState, JobStatus, sources_of
+from worker.store import duplicates
 from worker.store.base import Who
 from worker.store.claiming import lock_target
 from worker.store.reading import status_of, tally_of
@@ -97,6 +98,8 @@ def end_ready(tx: Tx, job: JobId, limit: int) -> int:
         return 0
     now = tx.now()
     if not row.is_cut:
+        if not duplicates.drop_some(tx, row.seq):
+            return 1
         code = {"cancel": "cancelled", "decline": "declined"}.get(row.wish, "stopped")
         _cover_the_rest(tx, row, code=code, message=row.reason)
     ready = select(batches.c.first).where(batches.c.job == row.seq, batches.c.state == "ready")

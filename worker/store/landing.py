@@ -33,8 +33,9 @@ def open_job(tx: Tx, job: NewJob) -> Job:
     if job.plan is None:
         row, _ = _insert_job(tx, job, JobState.OPEN)
         return as_job(row)
-    _check_plan(tx, job, job.plan)
-    row, _ = _insert_job(tx, job, JobState.PLANNING)
+    row, is_new = _insert_job(tx, job, JobState.PLANNING)
+    if is_new:
+        _check_plan(tx, job, job.plan)
     return as_job(row)
 
 

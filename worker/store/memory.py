@@ -221,7 +221,7 @@ class MemoryStore(Store):
             if row.job.state is not JobState.PLANNING:
                 return
             for cut in cuts:
-                if cut.first not in row.batches:
+                if cut.first == row.first_uncut:
                     batch = row.batch(cut.first, cut.last)
                     state = BatchState.READY if batch.open_items else BatchState.DONE
                     row.batches[cut.first] = BatchRow(batch, state)
@@ -266,12 +266,14 @@ class MemoryStore(Store):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
+        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
     ) -> Claim | Busy:
         """See the port."""
         with self._now() as now:
             row = self._rows.target(target)
-            row.rung_at, row.answered_at = None, now
+            if answers_bell:
+                row.rung_at, row.answered_at = None, now
             wants = appetite(row.call_time)
             places = wants.places - len(self._rows.live_leases(target, now))
             if (rest := row.rests_for(now)) is not None or places <= 0:
@@ -281,8 +283,9 @@ class MemoryStore(Store):
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
             lease = take(self._rows, chosen, target, holder=holder, until=now + lasting, now=now)
-            ring = places > 1 and any(b.is_due(now) for job in jobs for b in job.batches.values())
-            row.rung_at = now if ring else None
+            is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
+            ring = is_more and places > 1 and row.may_ring(now)
+            row.rung_at = now if ring else row.rung_at
             batches = tuple(job.claimed(batch) for job, batch in chosen)
             return Claim(lease, target, batches, row.call_time, row.answers(now), ring)
 

@@ -128,6 +128,11 @@ class JobRow:
         return max((row.batch.last for row in self.batches.values()), default=-1)
 
     @property
+    def first_uncut(self) -> int | None:
+        """The first position that no range covers: where a plan goes on."""
+        return next(iter(self.positions(self.last_cut + 1)), None)
+
+    @property
     def has_open_ranges(self) -> bool:
         """Whether a range of it is ready or leased."""
         return any(row.state is not BatchState.DONE for row in self.batches.values())

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import and_, func, insert, literal, or_, select, update
 
 from api_adapters.base import Verdict
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState
+from worker.store import duplicates
 from worker.store.base import Cut
 from worker.store.ending import end_unplanned
 from worker.store.tables import STRAY_COLUMNS, batches, items, jobs, strays, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
-
-#: Rows deleted in one transaction, so that no lock is held for long.
-DELETE_STRIDE = 10_000
 
 
 def begin_planning(tx: Tx, job: JobId, holder: str, lasting: timedelta) -> Job | None:
@@ -32,6 +30,8 @@ def begin_planning(tx: Tx, job: JobId, holder: str, lasting: timedelta) -> Job |
 def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
     """Copy frozen items from the job's plan, by position; True when all are there."""
     row = locked_job_row(tx, job)
+    if row.state != JobState.PLANNING:
+        return True
     plan = job_row(tx, row.plan)
     reached = tx.execute(
         select(func.coalesce(func.max(items.c.position), -1)).where(items.c.job == row.seq)
@@ -79,31 +79,17 @@ def _is_copied(tx: Tx, seq: int, wanted: int, job: JobId) -> bool:
 
 
 def drop_some_duplicates(tx: Tx, job: JobId) -> bool:
-    """Delete later ones of equal keys, a stride of them; True when none is left."""
-    row = job_row(tx, job)
-    place = func.row_number().over(partition_by=items.c.key, order_by=items.c.position)
-    ranked = (
-        select(items.c.position, place.label("place"))
-        .where(items.c.job == row.seq, items.c.key.is_not(None))
-        .subquery()
-    )
-    later = list(
-        tx.execute(
-            select(ranked.c.position).where(ranked.c.place > 1).limit(DELETE_STRIDE)
-        ).scalars()
-    )
-    for start in range(0, len(later), 500):
-        tx.execute(
-            delete(items).where(
-                items.c.job == row.seq, items.c.position.in_(later[start : start + 500])
-            )
-        )
-    return len(later) < DELETE_STRIDE
+    """Drop a stride of duplicates; True when none is left or it is not planned any more."""
+    row = locked_job_row(tx, job)
+    return row.state != JobState.PLANNING or duplicates.drop_some(tx, row.seq)
 
 
 def count_items(tx: Tx, job: JobId) -> Job:
     """Write how many items are distinct, and how many were duplicates."""
     row = locked_job_row(tx, job)
+    # A job that ended meanwhile was counted when it did.
+    if row.state != JobState.PLANNING:
+        return as_job(row)
     count = tx.execute(
         select(func.count()).select_from(items).where(items.c.job == row.seq)
     ).scalar_one()
@@ -142,7 +128,11 @@ def last_cut(tx: Tx, job: JobId) -> int:
 def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
     """Insert ready ranges, with the counts of those refused at the door."""
     row = locked_job_row(tx, job)
-    if row.state != JobState.PLANNING or not cuts:
+    if row.state != JobState.PLANNING:
+        return
+    edge = _first_uncut(tx, row.seq)
+    cuts = [cut for cut in cuts if edge is not None and cut.first >= edge]
+    if not cuts or cuts[0].first != edge:
         return
     refused = _refused_positions(tx, row.seq, cuts[0].first, cuts[-1].last)
     values = []
@@ -159,6 +149,21 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
             }
         )
     tx.execute(tx.insert(batches).on_conflict_do_nothing(), values)
+
+
+def _first_uncut(tx: Tx, seq: int) -> int | None:
+    """The first position that no range covers: where a plan goes on.
+
+    A planner that lost its right, with other settings, cuts at other places;
+    what it brings late must not overlap what is there.
+    """
+    reached = select(func.coalesce(func.max(batches.c.last), -1)).where(batches.c.job == seq)
+    found: int | None = tx.execute(
+        select(func.min(items.c.position)).where(
+            items.c.job == seq, items.c.position > reached.scalar_subquery()
+        )
+    ).scalar_one()
+    return found
 
 
 def _refused_positions(tx: Tx, seq: int, first: int, last: int) -> Sequence[int]:

@@ -95,19 +95,23 @@ def _waiting_for(tx: Tx, row: Row[Any], counts: Mapping[str, int], now: datetime
             is_planned = row.planner_until is not None and row.planner_until > now
             is_late = now - row.fed_at > BELL_PATIENCE
             return "workers" if is_late and not is_planned else None
-        case JobState.RUNNING if counts["ready"] and not counts["leased"]:
-            return _running_waits_for(tx, row, now)
+        case JobState.RUNNING if counts["ready"]:
+            return _running_waits_for(tx, row, counts, now)
         case _:
             return None
 
 
-def _running_waits_for(tx: Tx, row: Row[Any], now: datetime) -> str | None:
-    """What a running job waits for none of whose batches is out."""
+def _running_waits_for(
+    tx: Tx, row: Row[Any], counts: Mapping[str, int], now: datetime
+) -> str | None:
+    """What a running job waits for that has ready batches."""
     target = tx.first(select(targets).where(targets.c.name == row.target))
     if target is not None and target.closed_at is not None:
         return "circuit"
     if target is not None and target.not_before > now:
         return "pace"
+    if counts["leased"]:
+        return None
     if not tx.first(
         select(batches.c.first).where(batches.c.job == row.seq, is_ready(now)).limit(1)
     ):
@@ -116,10 +120,15 @@ def _running_waits_for(tx: Tx, row: Row[Any], now: datetime) -> str | None:
         select(leases.c.id).where(leases.c.target == row.target, leases.c.until > now).limit(1)
     ):
         return "target_busy"
+    return "workers" if _is_unheard(target, now) else None
+
+
+def _is_unheard(target: Row[Any] | None, now: datetime) -> bool:
+    """Whether nobody comes to the target's bell."""
     if target is None or target.rung_at is None:
-        return "workers"
-    is_heard = target.answered_at is not None and target.answered_at >= target.rung_at
-    return "workers" if not is_heard and now - target.rung_at > BELL_PATIENCE else None
+        return target is None or target.answered_at is None
+    is_late: bool = now - target.rung_at > BELL_PATIENCE
+    return is_late
 
 
 def newest_jobs(tx: Tx, limit: int, now: datetime) -> Sequence[JobStatus]:

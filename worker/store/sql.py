@@ -32,6 +32,7 @@ from worker.store.base import (
     Who,
 )
 from worker.store.dialect import Clock, Dialect
+from worker.store.postgresql import PostgresqlDialect
 from worker.store.sqlite import SqliteDialect
 from worker.store.transaction import Tx, as_job, job_row
 
@@ -41,6 +42,8 @@ def dialect_of(url: URL) -> Dialect:
     match url.get_backend_name():
         case "sqlite":
             return SqliteDialect(url)
+        case "postgresql":
+            return PostgresqlDialect(url)
         case other:
             raise BadConfiguration(
                 (f"DELETIONS_STORE_URL names '{other}': expected sqlite or postgresql",)
@@ -137,6 +140,7 @@ class SqlStore(Store):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
+        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
     ) -> Claim | Busy:
         with self._write() as tx:
@@ -146,6 +150,7 @@ class SqlStore(Store):
                 fingerprint=fingerprint,
                 holder=holder,
                 lasting=lasting,
+                answers_bell=answers_bell,
                 appetite=appetite,
             )
 

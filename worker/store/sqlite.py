@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ class SqliteDialect:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
+
+    def writing_alone(self) -> AbstractContextManager[Connection]:
+        """There is one writer at a time as it is."""
+        return self.writing()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -56,6 +56,7 @@ class Steps:
         target: str = "crm",
         fingerprint: str = "f1",
         lasting: timedelta = MINUTE,
+        answers_bell: bool = True,
     ) -> Claim | Busy:
         """Claim, whatever comes of it."""
         return self.store.claim(
@@ -63,6 +64,7 @@ class Steps:
             fingerprint=fingerprint,
             holder="w1",
             lasting=lasting,
+            answers_bell=answers_bell,
             appetite=lambda _: wants or appetite(),
         )
 

@@ -278,6 +278,7 @@ def test_the_appetite_is_given_the_time_of_a_call(store: Store, steps: Steps) ->
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
+        answers_bell=True,
         appetite=lambda time: told.append(time) or appetite(),  # type: ignore[func-returns-value]
     )
 
@@ -351,3 +352,15 @@ def test_a_claim_takes_at_most_two_thousand_batches(steps: Steps) -> None:
 
     assert len(steps.claim(appetite(call_items=5_000)).batches) == 2_000
     assert len(steps.claim(appetite(call_items=5_000)).batches) == 10
+
+
+def test_a_later_claim_of_the_same_worker_leaves_the_bell_unanswered(
+    store: Store, steps: Steps
+) -> None:
+    steps.running(30)
+    assert steps.claim(appetite(call_items=10, calls=1)).ring
+
+    again = steps.claim(appetite(call_items=10, calls=1), answers_bell=False)
+
+    assert not again.ring
+    assert not store.may_ring("crm")

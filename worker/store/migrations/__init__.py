@@ -60,7 +60,7 @@ def _exclusive(url: str) -> Iterator[Connection]:
         _make_file(Path(parsed.database))
     dialect: Dialect = dialect_of(parsed)
     try:
-        with dialect.writing() as connection:
+        with dialect.writing_alone() as connection:
             yield connection
     except DBAPIError as error:
         raise StoreUnavailable(f"the store does not answer: {error.orig}") from error

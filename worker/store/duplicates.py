@@ -1,0 +1,26 @@
+"""How later ones of equal keys are found and dropped."""
+
+from sqlalchemy import delete, func, select
+
+from worker.store.tables import items
+from worker.store.transaction import Tx
+
+#: Rows deleted in one transaction, so that no lock is held for long.
+STRIDE = 10_000
+
+
+def drop_some(tx: Tx, seq: int) -> bool:
+    """Delete later ones of equal keys, a stride of them; True when none is left."""
+    place = func.row_number().over(partition_by=items.c.key, order_by=items.c.position)
+    ranked = (
+        select(items.c.position, place.label("place"))
+        .where(items.c.job == seq, items.c.key.is_not(None))
+        .subquery()
+    )
+    later = list(
+        tx.execute(select(ranked.c.position).where(ranked.c.place > 1).limit(STRIDE)).scalars()
+    )
+    for start in range(0, len(later), 500):
+        some = items.c.position.in_(later[start : start + 500])
+        tx.execute(delete(items).where(items.c.job == seq, some))
+    return len(later) < STRIDE

@@ -1,0 +1,131 @@
+"""What is different on PostgreSQL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
+
+from worker.errors import BadConfiguration
+
+#: The server's clock, which goes on within a transaction, in milliseconds.
+NOW = text("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+
+#: What a session bears. A worker that is frozen, or vanishes, with a lock costs
+#: the others seconds. A lock is held for milliseconds, so one that does not
+#: come in 5 s is stuck. The longest statement looks for the duplicates of a
+#: job, about two seconds for a million items.
+SESSION = {
+    "statement_timeout": "60s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+}
+
+#: Seconds and probes after which a silent connection counts as lost. The last
+#: one, in milliseconds, is for what was sent and is not acknowledged.
+CONNECTION = {
+    "application_name": "deletion-worker",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+#: Connections of one process. Transactions are short, so a thread waits for
+#: milliseconds; a hundred connections are all that a server has by default.
+MOST_CONNECTIONS = 16
+
+#: The lock of whoever makes or migrates the store: any number, always the same.
+MIGRATION_LOCK = 7_305_804_402_566_000_001
+
+
+class PostgresqlDialect:
+    """A server with many writers, whose rows are locked one by one."""
+
+    insert = staticmethod(postgresql.insert)
+    now = NOW
+    locks_rows = True
+
+    def __init__(self, url: URL) -> None:
+        self.engine = _engine(url)
+        # One state of the store for all statements of a transaction.
+        self._readers = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that writes.
+
+        At READ COMMITTED each statement sees what was committed before it, so
+        that whoever waited for a row then reads what it waited for.
+        """
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing_alone(self) -> Iterator[Connection]:
+        """One transaction that nobody else who asks for this is in."""
+        with self.engine.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+            # A migration may take its time.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that reads one state of the store."""
+        with self._readers.begin() as connection:
+            yield connection
+
+    def insert_items(
+        self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
+    ) -> None:
+        """Insert (job, position, item, key) in bulk."""
+        driver: Any = connection.connection.driver_connection
+        copy_in = "COPY items (job, position, item, key) FROM STDIN (FORMAT BINARY)"
+        try:
+            with driver.cursor() as cursor, cursor.copy(copy_in) as copy:
+                copy.set_types(("int8", "int8", "text", "bytea"))
+                for row in rows:
+                    copy.write_row(row)
+        # The driver is used directly here, so its error is not wrapped yet.
+        except self.engine.dialect.loaded_dbapi.OperationalError as error:
+            raise OperationalError(
+                copy_in, None, error, connection_invalidated=driver.closed
+            ) from error
+
+
+def _engine(url: URL) -> Engine:
+    """An engine whose sessions bear what `SESSION` says.
+
+    There is no ping before each use: the first statement after a restart of
+    the server fails, empties the pool, and is repeated by whoever sent it.
+    """
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=MOST_CONNECTIONS // 2,
+            max_overflow=MOST_CONNECTIONS // 2,
+            pool_timeout=10,
+            connect_args=CONNECTION,
+        )
+    except ModuleNotFoundError as error:
+        fault = "DELETIONS_STORE_URL names postgresql, which needs psycopg"
+        raise BadConfiguration(
+            (f"{fault}: install 'deletion-worker[postgresql]' where the workers run",)
+        ) from error
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # Not as startup options, which poolers in between refuse.
+        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in SESSION.items())
+        connection.execute(f"SELECT {settings}")
+        connection.commit()
+
+    return engine
