@@ -53,8 +53,16 @@ def parse_base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _plain_proxy(address: str) -> str:
+    # TLS inside TLS could not be cut off at a call's deadline.
+    if not address.startswith("http://"):
+        raise ValueError('expected a proxy such as "http://host:3128"')
+    return address
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
+ProxyUrl = Annotated[BaseUrl, AfterValidator(_plain_proxy)]
 
 
 class Settings(BaseModel):
@@ -128,4 +136,4 @@ class HttpSettings(TargetSettings):
 
     base_url: BaseUrl
     ca_file: str | None = None
-    proxy: BaseUrl | None = None
+    proxy: ProxyUrl | None = None

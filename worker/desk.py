@@ -1,12 +1,13 @@
 """The desk answers what other applications ask: one method for each public task."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from api_adapters.base import Adapter
-from api_adapters.errors import BadItem, BadSettings
+from api_adapters.errors import BadItem
 from worker import requests
 from worker.errors import RefusedRequest, StoreUnavailable
 from worker.item import digest_of_key
@@ -123,11 +124,11 @@ class Desk:
             raise RefusedRequest(
                 "unknown_target", f"there is no target '{target}'", data={"target": target}
             )
-        try:
+        mentions: Sequence[Mention] = ()
+        # What is no item of this target was never sent under any key.
+        with suppress(BadItem):
             key = self._adapters(target).key(item)
-        except (BadItem, BadSettings) as error:
-            raise RefusedRequest("invalid_message", f"item: {error}") from error
-        mentions = self._store.mentions(digest_of_key(target, key), limit=MOST_MENTIONS)
+            mentions = self._store.mentions(digest_of_key(target, key), limit=MOST_MENTIONS)
         return {
             "target": target,
             "item": item,

@@ -8,14 +8,14 @@ sent: a pace that nobody can check is not kept.
 import time
 from datetime import timedelta
 from fractions import Fraction
-
-from limits import RateLimitItemPerSecond
-from limits.storage import storage_from_string
-from limits.strategies import MovingWindowRateLimiter
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING
 
 from api_adapters.base import Deadline
 from api_adapters.errors import Paced
+
+if TYPE_CHECKING:
+    from limits import RateLimitItemPerSecond
+    from limits.strategies import MovingWindowRateLimiter
 
 #: A longer wait gives the batch back instead of holding a worker.
 LONGEST_HOLD = 1.0
@@ -44,6 +44,8 @@ class SharedPace:
 
     def enter(self, until: Deadline) -> None:
         """Wait for a place of at most a second away. Raises Paced."""
+        from redis.exceptions import RedisError
+
         while True:
             try:
                 wait = self._try()
@@ -60,6 +62,9 @@ class SharedPace:
     def _try(self) -> float | None:
         """Take a place; seconds until there may be one where there is none."""
         if self._limiter is None:
+            from limits.storage import storage_from_string
+            from limits.strategies import MovingWindowRateLimiter
+
             storage = storage_from_string(self._url, wrap_exceptions=False, key_prefix="deletions")
             self._limiter = MovingWindowRateLimiter(storage)
         if self._limiter.hit(self._item, "pace", self._target):
@@ -68,15 +73,19 @@ class SharedPace:
         return max(stats.reset_time - time.time(), 0.01)
 
 
-def rate_of(requests_per_second: float) -> RateLimitItemPerSecond:
+def rate_of(requests_per_second: float) -> "RateLimitItemPerSecond":
     """A pace as so many requests in so many whole seconds.
 
     >>> rate_of(0.5)
     1 per 2 second
     """
+    from limits import RateLimitItemPerSecond
+
     exact = Fraction(requests_per_second).limit_denominator(LONGEST_WINDOW)
     if exact == 0:
-        exact = Fraction(1, LONGEST_WINDOW)
+        from limits import RateLimitItemPerSecond
+
+    exact = Fraction(1, LONGEST_WINDOW)
     return RateLimitItemPerSecond(exact.numerator, exact.denominator)
 
 

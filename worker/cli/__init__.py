@@ -1,0 +1,3 @@
+"""The command `deletions`."""
+
+from worker.cli.entry import main as main

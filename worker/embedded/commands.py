@@ -24,7 +24,7 @@ def child_environ(environ: Mapping[str, str], places: Environment) -> dict[str, 
     return {**inherited, **places.variables()}
 
 
-def worker_command(number: int, *options: str) -> Command:
+def worker_command(number: int | str, *options: str) -> Command:
     """A worker with a name that stays the same over restarts, as Flower's metrics need it."""
     arguments = ("worker", "-n", f"worker{number}@%h", "--loglevel=INFO", *options)
     return Command(f"worker{number}", (*CELERY, *arguments))

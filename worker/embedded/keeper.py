@@ -78,7 +78,7 @@ class Keeper:
         threading.Thread(target=self._wait_for_last_user, daemon=True).start()
         pause = 0.05
         while not self._nobody_left.is_set():
-            self._server = subprocess.Popen(  # noqa: S603 (the binary that came with us)
+            self._server = subprocess.Popen(
                 leashed(self._command), pass_fds=[self._own_lock], cwd="/"
             )
             # The other thread may have looked for a server before there was this one.

@@ -140,7 +140,7 @@ class Processes:
 
     def _spawn(self, command: Command) -> "subprocess.Popen[bytes]":
         with self._open_log(command.name) as log:
-            return subprocess.Popen(  # noqa: S603 (our own programs)
+            return subprocess.Popen(
                 leashed(list(command.arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -178,7 +178,7 @@ def _start_keeper(server: Path, data_dir: Path) -> None:
         data_dir / "logs" / "keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
     )
     with os.fdopen(descriptor, "ab") as log:
-        subprocess.run(  # noqa: S603 (our own program)
+        subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -274,9 +274,9 @@ class Store(Protocol):
     ) -> Claim | Busy:
         """Take ready batches of a target's jobs, in turns, under one new lease.
 
-        The first claim of a worker that heard the bell answers it. `appetite` is given the recent time of one
-        call. Only jobs of this fingerprint are served. The batches come with
-        their open items.
+        The first claim of a worker that heard the bell answers it. `appetite`
+        is given the recent time of one call. Only jobs of this fingerprint are
+        served. The batches come with their open items.
         """
         ...
 

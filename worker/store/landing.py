@@ -84,7 +84,7 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
     """Insert a job unless its id is there; its row, and whether it is new."""
     now = tx.now()
     options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
-    is_new = tx.changed(
+    made = tx.first(
         tx.insert(jobs)
         .values(
             id=job.id,
@@ -101,14 +101,15 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
             fed_at=now,
         )
         .on_conflict_do_nothing()
+        .returning(jobs.c.seq)
     )
     row = locked_job_row(tx, job.id)
-    if is_new:
+    if made is not None:
         detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
         tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
     elif row.options != options:
         raise _conflict(job.id)
-    return row, bool(is_new)
+    return row, made is not None
 
 
 def _land(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> str:

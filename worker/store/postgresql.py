@@ -124,7 +124,9 @@ def _engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         # Not as startup options, which poolers in between refuse.
-        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in SESSION.items())
+        settings = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in SESSION.items()
+        )
         connection.execute(f"SELECT {settings}")
         connection.commit()
 

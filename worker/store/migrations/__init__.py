@@ -8,18 +8,19 @@ no worker of the older program runs any more; a newer one needs a newer program.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from worker.errors import StoreUnavailable, WrongMigration
 from worker.store.dialect import Dialect
 from worker.store.sql import dialect_of
+
+#: This program's migration.
+HEAD = "0002"
 
 
 def prepare(url: str) -> None:
@@ -32,8 +33,8 @@ def prepare(url: str) -> None:
     with _exclusive(url) as connection:
         match _current(connection):
             case None:
-                _upgrade(connection)
-            case current if current != _head():
+                _steps().upgrade(connection)
+            case current if current != HEAD:
                 raise WrongMigration(_advice(current))
 
 
@@ -46,9 +47,9 @@ def migrate(url: str) -> str | None:
     """
     with _exclusive(url) as connection:
         current = _current(connection)
-        if current is not None and current not in _known():
+        if current is not None and current not in _steps().known():
             raise WrongMigration(_advice(current))
-        _upgrade(connection)
+        _steps().upgrade(connection)
         return current
 
 
@@ -77,52 +78,39 @@ def _make_file(path: Path) -> None:
         raise StoreUnavailable(f"the store {path} cannot be opened: {error.strerror}") from error
 
 
-def _config(connection: Connection | None = None) -> Config:
-    """Alembic's configuration, without a file."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
 def _current(connection: Connection) -> str | None:
     """The store's migration; None for a store without one.
 
     Raises:
         WrongMigration: there are tables of ours, but no migration is noted.
     """
-    current: str | None = MigrationContext.configure(connection).get_current_revision()
-    if current is None and connection.dialect.has_table(connection, "jobs"):
+    if connection.dialect.has_table(connection, "alembic_version"):
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if found is not None:
+            return str(found)
+    if connection.dialect.has_table(connection, "jobs"):
         raise WrongMigration(
             "the store has a table 'jobs' but no migration is noted in it: "
             "expected an empty database or one that this program made"
         )
-    return current
+    return None
 
 
-def _head() -> str:
-    """This program's migration."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
-
-
-def _known() -> set[str]:
-    """All migrations that this program knows."""
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-
-
-def _upgrade(connection: Connection) -> None:
-    """Run what is missing."""
-    command.upgrade(_config(connection), "head")
+def _steps() -> ModuleType:
+    """Alembic's part; importing it takes longer than most commands do, so only
+    a store that is not at our migration waits for it.
+    """
+    return import_module("worker.store.migrations.steps")
 
 
 def _advice(current: str) -> str:
     """What a store at another migration needs."""
-    if current in _known():
+    if current in _steps().known():
         return (
-            f"the store is at migration {current}, this program needs {_head()}: "
+            f"the store is at migration {current}, this program needs {HEAD}: "
             "stop the workers, make a backup and run `deletions migrate`"
         )
     return (
         f"the store is at migration {current}, which this program does not know "
-        f"(it needs {_head()}): run the newer program that made it"
+        f"(it needs {HEAD}): run the newer program that made it"
     )

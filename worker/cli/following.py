@@ -1,0 +1,121 @@
+"""Follows a job to its end: a bar on a terminal, silence elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from worker.cli.ends import say
+from worker.errors import StoreUnavailable
+from worker.job import JobId, JobState, JobStatus
+from worker.store.base import Store, Who
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+#: How often the store is asked.
+EVERY = timedelta(milliseconds=150)
+#: A store that is away longer than this ends the following, not the job.
+STORE_PATIENCE = 60.0
+
+Watcher = Callable[[JobStatus], None]
+
+
+def follow(
+    store: Store, job: JobId, *, look_after: Callable[[], None] = lambda: None, who: Who | None
+) -> JobStatus:
+    """Wait until a job has ended, or waits for a person.
+
+    A first Ctrl-C cancels the job in the name of `who` and waits for its end,
+    a second one leaves; without `who` the first one leaves.
+    """
+    with _shown() as show:
+        while True:
+            try:
+                return _wait(store, job, show, look_after)
+            except KeyboardInterrupt:
+                if who is None or store.job(job).state is JobState.CANCELLING:
+                    raise
+                say("cancelling the job; Ctrl-C again leaves it to itself")
+                store.cancel(job, who)
+
+
+def _wait(store: Store, job: JobId, show: Watcher, look_after: Callable[[], None]) -> JobStatus:
+    answered_at = time.monotonic()
+    while True:
+        try:
+            status = store.status(job)
+            answered_at = time.monotonic()
+        except StoreUnavailable:
+            if time.monotonic() - answered_at > STORE_PATIENCE:
+                raise
+        else:
+            show(status)
+            if status.job.is_final or status.job.state is JobState.AWAITING_APPROVAL:
+                return status
+        look_after()
+        time.sleep(EVERY.total_seconds())
+
+
+@contextmanager
+def _shown() -> Iterator[Watcher]:
+    """A progress bar where a person looks on."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task("waiting", total=None)
+
+        def show(status: JobStatus) -> None:
+            total = status.job.items or None
+            done = status.job.items - status.pending
+            bar.update(task, total=total, completed=done, description=describe(status))
+
+        yield show
+
+
+def progress_bar() -> "Progress":
+    """The one look of all our progress bars, on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def describe(status: JobStatus) -> str:
+    """A job in a few words."""
+    waits = f", waiting for {status.waiting_for}" if status.waiting_for else ""
+    return f"{status.job.target}: {status.job.state}{waits}"
+
+
+def tally_lines(status: JobStatus) -> Iterator[str]:
+    """How a job ended, for people."""
+    job = status.job
+    seconds = ((job.finished_at or status.seen_at) - job.created_at).total_seconds()
+    yield f"job {job.id} on {job.target}: {job.state} after {seconds:.1f} s"
+    if job.reason:
+        yield f"  reason: {job.reason}"
+    for verdict, count in status.tally.items():
+        if count:
+            yield f"  {verdict:<10}{count:>12,}"
+    if status.pending:
+        yield f"  {'pending':<10}{status.pending:>12,}"
+    yield f"  {'items':<10}{job.items:>12,}   and {job.duplicates:,} duplicates"

@@ -1,0 +1,66 @@
+"""Opens what a command needs: the configuration, the store, the broker."""
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.assembly import Deployment, open_deployment, read_places
+from worker.environment import Environment, make_data_dir
+from worker.errors import RefusedRequest
+from worker.job import JobId
+from worker.requests import parse_job_id
+from worker.store.base import Who
+from worker.target import Target
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="deletions.toml; else $DELETIONS_CONFIG, else the one here."),
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who wishes it, for the record.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for the record.")]
+
+
+@contextmanager
+def opened(config: Path | None) -> Iterator[Deployment]:
+    """The deployment of this terminal, and its store."""
+    deployment = open_deployment(find_places(config))
+    try:
+        yield deployment
+    finally:
+        deployment.close()
+
+
+def find_places(config: Path | None) -> Environment:
+    """Where everything is; the data directory is made where it is needed."""
+    places = read_places(os.environ, option=config)
+    if places.is_embedded or str(places.data_dir) in places.store_url:
+        make_data_dir(places.data_dir)
+    return places
+
+
+def job_id(text: str) -> JobId:
+    """The job that an argument names. Raises RefusedRequest."""
+    try:
+        return parse_job_id(text)
+    except ValueError as error:
+        message = f"'{text}' is no job id: {error}"
+        raise RefusedRequest("invalid_message", message) from None
+
+
+def known_target(deployment: Deployment, name: str) -> Target:
+    """The target that an argument names. Raises RefusedRequest."""
+    if name not in deployment.targets:
+        names = ", ".join(deployment.targets) or "none"
+        raise RefusedRequest("unknown_target", f"there is no target '{name}'; configured: {names}")
+    return deployment.targets[name]
+
+
+def who(by: str | None, reason: str | None) -> Who:
+    """The person at this terminal."""
+    return Who(os_user=getpass.getuser(), by=by, reason=reason)

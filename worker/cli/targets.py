@@ -1,0 +1,65 @@
+"""`targets [check]`: what is configured, and whether it answers."""
+
+from typing import Annotated
+
+import typer
+
+from api_adapters.base import Deadline
+from api_adapters.errors import BadSettings, CallFailed
+from worker.assembly import Deployment
+from worker.cli.ends import Exit, fail, say
+from worker.cli.jobs import print_table
+from worker.cli.places import ConfigOption, opened
+from worker.target import Target
+
+
+def targets(
+    action: Annotated[
+        str | None, typer.Argument(metavar="[check]", help="Ask each of them.")
+    ] = None,
+    *,
+    config: ConfigOption = None,
+) -> None:
+    """What is configured; with `check`, whether it answers and lets us in."""
+    if action not in {None, "check"}:
+        fail(f"expected `targets` or `targets check`, not '{action}'", Exit.WRONG_USE)
+    with opened(config) as deployment:
+        if action is None:
+            print_table(
+                ("target", "adapter", "address", "items a call", "in flight", "a second"),
+                [_row(target) for target in deployment.targets.values()],
+            )
+            return
+        answers = [_check(deployment, target) for target in deployment.targets.values()]
+    raise typer.Exit(int(Exit.DONE if all(answers) else Exit.NOT_REACHABLE))
+
+
+def _row(target: Target) -> list[str]:
+    limits = target.limits
+    pace = "" if limits.requests_per_second is None else f"{limits.requests_per_second:g}"
+    return [
+        target.name,
+        target.settings.adapter,
+        target.address,
+        str(limits.max_items_per_call),
+        str(limits.max_in_flight),
+        pace,
+    ]
+
+
+def _check(deployment: Deployment, target: Target) -> bool:
+    """Ask one target, without harm."""
+    try:
+        adapter = deployment.adapters(target.name)
+        checked = adapter.check(until=Deadline(target.limits.timeout))
+    except (BadSettings, CallFailed) as error:
+        typer.echo(f"{target.name}: failed: {error}")
+        return False
+    typer.echo(f"{target.name}: ok: {checked.shown}")
+    say(f"  it cannot show: {checked.not_shown}")
+    return True
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(targets)

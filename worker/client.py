@@ -1,0 +1,645 @@
+"""Hands deletions to the deletion worker, and reads what became of them.
+
+    from worker.client import DeletionClient
+
+    with DeletionClient() as client:
+        job = client.submit("crm", ids)
+        client.wait(job)
+        kept = list(client.results(job, verdict="denied"))
+
+One file that needs Celery and the standard library alone: an application that
+has a module `worker` of its own copies it. It keeps no global and leaves the
+application's own Celery alone, so it works in its tasks and threads.
+
+ClientError
+├── Refused    the service refused a request, with a code
+├── NoAnswer   nothing came back in time: safe to repeat with the same job
+└── NotEnded   `wait` had no more time; the job goes on
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from threading import Lock
+from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
+
+from celery import Celery
+from celery.app.backends import by_url
+from kombu import Producer
+
+#: One thing to delete. None stands for what could not be read, and is rejected.
+Item = str | int | dict[str, Any] | None
+
+#: States in which a job has ended.
+FINAL = frozenset({"completed", "cancelled", "stopped"})
+
+_QUEUE = "deletions"
+#: What goes into one message that is a whole job.
+_MOST_ITEMS, _MOST_BYTES = 10_000, 2**20
+#: The service reads no larger message.
+_LARGEST_MESSAGE = 4 * 2**20
+#: Chunks on their way at once; more of them would only lie in the broker.
+_MOST_UNANSWERED = 4
+_ROWS_OF_A_PAGE = 1_000
+
+#: Seconds until a request without an answer is sent again, or one that met a
+#: store that was away.
+_REPEAT_AFTER, _STORE_COMES_BACK_AFTER = 5.0, 1.0
+#: Seconds between two looks for an answer, at first and at last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.1
+
+
+class ClientError(Exception):
+    """The root of what this module raises on purpose."""
+
+
+class Refused(ClientError):
+    """The service refused a request; programs may rely on `code`."""
+
+    def __init__(self, code: str, message: str, data: Mapping[str, Any]) -> None:
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class NoAnswer(ClientError):
+    """Nothing came back in time, and what was sent may still be done.
+
+    Repeating the call with this `job` is safe; it is None where none was named.
+    """
+
+    def __init__(self, job: str | None) -> None:
+        super().__init__(job)
+        self.job = job
+
+    def __str__(self) -> str:
+        about = f" about job {self.job}" if self.job else ""
+        return f"no answer{about} in time: is a worker running on this broker?"
+
+
+class NotEnded(ClientError):
+    """The job goes on; `status` is what was seen of it last."""
+
+    def __init__(self, status: "JobStatus") -> None:
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"job {self.status.id} is {self.status.state}, {self.status.pending} items are open"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Where a job stands: the shape of `deletions status --json`."""
+
+    id: str
+    target: str
+    state: str
+    reason: str | None
+    items: int | None
+    duplicates: int
+    pending: int
+    #: How many items have each of the eight verdicts.
+    tally: Mapping[str, int]
+    batches: Mapping[str, int]
+    requested_by: str | None
+    parent: str | None
+    children: Sequence[str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    rate_per_second: float | None
+    eta_seconds: float | None
+    waiting_for: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item; `verdict` is None while it is open."""
+
+    position: int
+    item: Item
+    verdict: str | None
+    evidence: str
+    code: str | None
+    message: str | None
+    attempts: int
+    decided_at: datetime | None
+
+
+class DeletionClient:
+    """Speaks to the service through its broker; threads may share one.
+
+    Every call waits at most `timeout` for an answer and raises Refused or
+    NoAnswer. The URLs come from DELETIONS_BROKER_URL and
+    DELETIONS_RESULT_BACKEND_URL when left out; the second defaults to the first.
+    """
+
+    def __init__(
+        self,
+        broker_url: str | None = None,
+        *,
+        result_backend_url: str | None = None,
+        timeout: timedelta = timedelta(seconds=10),
+    ) -> None:
+        broker_url = broker_url or os.environ.get("DELETIONS_BROKER_URL")
+        if not broker_url:
+            raise ValueError("no broker is named: give broker_url or set DELETIONS_BROKER_URL")
+        backend_url = result_backend_url or os.environ.get("DELETIONS_RESULT_BACKEND_URL")
+        self._urls = (broker_url, backend_url or broker_url)
+        self._timeout = timeout.total_seconds()
+        self._line = _Line(*self._urls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back every connection; a later call opens new ones."""
+        self._line_of_this_process().close()
+
+    def submit(
+        self,
+        target: str,
+        items: Iterable[Item] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        job: str | None = None,
+        dry_run: bool = False,
+        requested_by: str | None = None,
+        notify: str | None = None,
+    ) -> str:
+        """Hand over items, or a query for them, and wait until they are kept; the job's id.
+
+        An iterable of any length is streamed in constant memory. The same
+        `job` with the same content is the same job, however often it is sent.
+
+        Raises:
+            TypeError, ValueError: something in it cannot be sent as JSON.
+        """
+        options = {"dry_run": dry_run, "requested_by": requested_by, "notify": notify}
+        order = _Order.of({"job": _id(job), "target": target, **options}, items, query)
+        if order.is_one_message:
+            return str(self._ask(order.whole(), job=order.job)["job"])
+        return self._stream(order, is_named=job is not None)
+
+    def post(
+        self,
+        target: str,
+        items: Iterable[Item] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        job: str | None = None,
+        dry_run: bool = False,
+        requested_by: str | None = None,
+        notify: str | None = None,
+    ) -> str:
+        """Publish a request and return before anybody has read it; the job's id.
+
+        For web requests and hooks after a commit. A refusal is not heard of:
+        `status` then knows no such job. More than one message, that is 10,000
+        items or 1 MiB, waits as `submit` does, because a chunk of which nobody
+        hears is a chunk that nobody repeats.
+
+        Raises:
+            NoAnswer: the broker cannot be reached.
+            TypeError, ValueError: something in it cannot be sent as JSON.
+        """
+        options = {"dry_run": dry_run, "requested_by": requested_by, "notify": notify}
+        order = _Order.of({"job": _id(job), "target": target, **options}, items, query)
+        if not order.is_one_message:
+            return self._stream(order, is_named=job is not None)
+        self._publish(order.whole(), job=order.job)
+        return order.job
+
+    def status(self, job: str) -> JobStatus:
+        """Where a job stands."""
+        return _read(JobStatus, self._ask_about("status", job))
+
+    def wait(
+        self,
+        job: str,
+        *,
+        timeout: timedelta | None = None,
+        progress: Callable[[JobStatus], object] | None = None,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> JobStatus:
+        """Look every `interval` until a job has ended; `progress` is called with what was seen.
+
+        The first looks come sooner, since a small job does not take a second.
+
+        Raises:
+            NotEnded: `timeout` is over.
+        """
+        until = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        pause = min(0.05, interval.total_seconds())
+        while True:
+            status = self.status(job)
+            if progress is not None:
+                progress(status)
+            if status.is_final:
+                return status
+            if until is not None and time.monotonic() + pause > until:
+                raise NotEnded(status)
+            time.sleep(pause)
+            pause = min(pause * 1.5, interval.total_seconds())
+
+    def results(self, job: str, verdict: str | None = None) -> Iterator[Outcome]:
+        """The outcomes of a job by position; pages are fetched as they are read."""
+        after: int | None = None
+        while True:
+            wanted = {"job": job, "verdict": verdict, "after": after, "limit": _ROWS_OF_A_PAGE}
+            page = self._ask(_Request.of("results", wanted), job=job)
+            yield from (_read(Outcome, row) for row in page["rows"])
+            after = page["next"]
+            if after is None:
+                return
+
+    def item(self, target: str, item: Item) -> dict[str, Any]:
+        """What happened to an item, newest job first: the shape of `deletions item --json`."""
+        request = _Request.of("item", {"target": target, "item": item})
+        history: dict[str, Any] = self._ask(request, job=None)
+        return history
+
+    def pause(self, job: str) -> JobStatus:
+        """Begin no further batch of a job."""
+        return _read(JobStatus, self._ask_about("pause", job))
+
+    def resume(self, job: str) -> JobStatus:
+        """Let a paused job go on."""
+        return _read(JobStatus, self._ask_about("resume", job))
+
+    def cancel(self, job: str) -> JobStatus:
+        """End a job; what was not sent is skipped."""
+        return _read(JobStatus, self._ask_about("cancel", job))
+
+    def retry(self, job: str) -> str:
+        """Make a job of what is failed, unknown, denied or skipped in this one; its id."""
+        return str(self._ask_about("retry", job)["job"])
+
+    def _stream(self, order: "_Order", *, is_named: bool) -> str:
+        """Send a job in chunks, a few of them unanswered at a time."""
+        talk = _Talk(self._line_of_this_process(), job=order.job, timeout=self._timeout)
+        talk.ask(order.open())
+        try:
+            count = 0
+            for count, chunk in enumerate(order.chunks(), start=1):
+                talk.listen(unanswered=_MOST_UNANSWERED - 1)
+                talk.send(_Request.of("append", {"job": order.job, "chunk": count - 1}, chunk))
+            talk.listen()
+            sealed = talk.ask(_Request.of("seal", {"job": order.job, "chunks": count}))
+        except NoAnswer:
+            raise
+        except BaseException:
+            # Nothing is deleted before the seal. A job whose id nobody else
+            # knows would only stay open until it is given up.
+            if not is_named:
+                with suppress(ClientError):
+                    self._publish(_Request.of("cancel", {"job": order.job}), job=order.job)
+            raise
+        if sealed["missing"]:
+            raise Refused("chunks_missing", f"job {order.job} lacks chunks", sealed)
+        return order.job
+
+    def _ask_about(self, task: str, job: str) -> Any:
+        return self._ask(_Request.of(task, {"job": job}), job=job)
+
+    def _ask(self, request: "_Request", *, job: str | None) -> Any:
+        line = self._line_of_this_process()
+        return _Talk(line, job=job, timeout=self._timeout).ask(request)
+
+    def _publish(self, request: "_Request", *, job: str) -> None:
+        """Publish what nobody will ask the answer of."""
+        line = self._line_of_this_process()
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                return line.publish(request, ignore_result=True)
+            except line.errors as error:
+                if time.monotonic() > until:
+                    raise NoAnswer(job) from error
+            time.sleep(_LAST_PAUSE)
+
+    def _line_of_this_process(self) -> "_Line":
+        """Connections are not shared with a process that forked this one."""
+        if self._line.pid != os.getpid():
+            self._line = _Line(*self._urls)
+        return self._line
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A message of one public task."""
+
+    task: str
+    #: All that anybody but the service is shown of the arguments.
+    shown: str
+    body: bytes
+    id: str
+
+    @classmethod
+    def of(
+        cls, task: str, arguments: Mapping[str, Any], items: Sequence[str] | None = None
+    ) -> "_Request":
+        """Encode a request; its items are JSON already."""
+        text = _encode(arguments)
+        named = [name for name in ("job", "target", "chunk", "chunks") if name in arguments]
+        shown = [f"{name}={arguments[name]!r}" for name in named]
+        if items is not None:
+            text = f'{text[:-1]}, "items": [{",".join(items)}]}}'
+            shown.append(f"items={len(items)}")
+        body = f"[[], {text}, {{}}]".encode("ascii")
+        if len(body) > _LARGEST_MESSAGE:
+            advice = "its items are far larger than the first ones: send the large ones first"
+            message = f"a message of {len(body)} bytes is larger than {_LARGEST_MESSAGE}: {advice}"
+            raise Refused("too_large", message, {"limit": _LARGEST_MESSAGE})
+        return cls(f"deletions.{task}", " ".join(shown), body, str(uuid4()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A job that is asked for: a query, or items as JSON."""
+
+    arguments: Mapping[str, Any]
+    first: Sequence[str] | None
+    #: None if nothing comes after `first`.
+    rest: Iterator[str] | None
+
+    @classmethod
+    def of(
+        cls,
+        arguments: Mapping[str, Any],
+        items: Iterable[Item] | None,
+        query: Mapping[str, Any] | None,
+    ) -> "_Order":
+        """Read as many items as one message holds."""
+        if (items is None) == (query is None):
+            raise ValueError("expected items or a query, and not both")
+        if items is None:
+            return cls({**arguments, "query": query}, None, None)
+        texts = _texts(items)
+        first, size = [], 0
+        for text in texts:
+            first.append(text)
+            size += len(text)
+            if len(first) > _MOST_ITEMS or size > _MOST_BYTES:
+                return cls(arguments, first, texts)
+        return cls(arguments, first, None)
+
+    @property
+    def job(self) -> str:
+        return str(self.arguments["job"])
+
+    @property
+    def is_one_message(self) -> bool:
+        return self.rest is None
+
+    def whole(self) -> _Request:
+        return _Request.of("submit", self.arguments, self.first)
+
+    def open(self) -> _Request:
+        return _Request.of("open", {**self.arguments, "chunk_items": self._chunk_items})
+
+    def chunks(self) -> Iterator[list[str]]:
+        texts = chain(self.first or (), self.rest or ())
+        while chunk := list(islice(texts, self._chunk_items)):
+            yield chunk
+
+    @property
+    def _chunk_items(self) -> int:
+        """How many items every chunk holds, told before the later ones are known.
+
+        So many of the first items' size fill half a MiB, which leaves room for
+        later ones that are eight times as large in the 4 MiB of a message, and
+        is 10,000 for ids of up to 50 bytes. 250 fit whatever they are, since an
+        item is at most 16 KiB. Equal items give an equal number, so that a job
+        can be sent again.
+        """
+        first = self.first or [""]
+        size = max(sum(map(len, first)), 1)
+        return min(_MOST_ITEMS, max(250, len(first) * _MOST_BYTES // (2 * size)))
+
+
+class _Talk:
+    """Requests and their answers; one that has none yet is sent again and again."""
+
+    def __init__(self, line: "_Line", *, job: str | None, timeout: float) -> None:
+        self._line = line
+        self._job = job
+        self._timeout = timeout
+        self._waiting: dict[str, _Request] = {}
+        self._send_at: dict[str, float] = {}
+        self._trouble: Exception | None = None
+
+    def ask(self, request: _Request) -> Any:
+        """Send a request and wait for its answer."""
+        self.send(request)
+        return self.listen()
+
+    def send(self, request: _Request) -> None:
+        """Send a request, and remember it until it is answered."""
+        self._waiting[request.id] = request
+        self._send_at[request.id] = 0
+        self._send_what_is_due()
+
+    def listen(self, *, unanswered: int = 0) -> Any:
+        """Wait until no more requests than that have no answer; the last answer that came."""
+        answer = None
+        heard_at, pause = time.monotonic(), _FIRST_PAUSE
+        while len(self._waiting) > unanswered:
+            if answers := self._hear():
+                answer = answers[-1]
+                heard_at, pause = time.monotonic(), _FIRST_PAUSE
+                continue
+            if time.monotonic() - heard_at > self._timeout:
+                raise self._silence() from self._trouble
+            self._send_what_is_due()
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LAST_PAUSE)
+        return answer
+
+    def _send_what_is_due(self) -> None:
+        for id_, request in self._waiting.items():
+            if time.monotonic() >= self._send_at[id_]:
+                try:
+                    self._line.publish(request)
+                    self._send_at[id_] = time.monotonic() + _REPEAT_AFTER
+                except self._line.errors as error:
+                    self._trouble = error
+
+    def _hear(self) -> list[Any]:
+        """The answers that have come. Raises Refused."""
+        try:
+            answers = self._line.answers_to(list(self._waiting))
+        except self._line.errors as error:
+            self._trouble = error
+            return []
+        accepted = []
+        for id_, answer in answers.items():
+            refusal = _refusal(answer)
+            if refusal is not None and refusal.code == "store_unavailable":
+                self._trouble = refusal
+                self._send_at[id_] = time.monotonic() + _STORE_COMES_BACK_AFTER
+                continue
+            if refusal is not None:
+                raise refusal
+            del self._waiting[id_], self._send_at[id_]
+            accepted.append(answer["result"])
+        return accepted
+
+    def _silence(self) -> ClientError:
+        return self._trouble if isinstance(self._trouble, Refused) else NoAnswer(self._job)
+
+
+class _Line:
+    """The connections of one process to broker and result backend, made when needed.
+
+    The application's pools are not used: kombu shares them by URL, so that
+    their limit would be ours and closing ours would close theirs. Nor is
+    `send_task`, which goes through those pools and takes CELERY_BROKER_URL
+    before the URL that it was given.
+    """
+
+    def __init__(self, broker_url: str, backend_url: str) -> None:
+        self.pid = os.getpid()
+        self._broker_url = broker_url
+        self._lock = Lock()
+        self._producer: Any = None
+        # No fixups: Django's would enter the working directory into sys.path.
+        self._app = Celery(
+            "deletions.client",
+            set_as_current=False,
+            loader="celery.loaders.app:AppLoader",
+            fixups=[],
+        )
+        # Bounded sockets: without that a half-open connection hangs for ever.
+        self._app.conf.update(
+            broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 3},
+            redis_socket_timeout=5,
+            redis_socket_connect_timeout=3,
+            redis_backend_health_check_interval=10,
+        )
+        kind, url = by_url(backend_url, loader=self._app.loader)
+        self._backend = kind(app=self._app, url=url)
+        connection = self._app.connection_for_write(broker_url)
+        self.errors: tuple[type[Exception], ...] = (
+            *connection.connection_errors,
+            *connection.channel_errors,
+            *self._backend.connection_errors,
+            *self._backend.channel_errors,
+        )
+
+    def publish(self, request: _Request, *, ignore_result: bool = False) -> None:
+        """Publish a request once. Raises one of `errors`."""
+        headers, properties, _, _ = self._app.amqp.create_task_message(
+            request.id,
+            request.task,
+            argsrepr="()",
+            kwargsrepr=request.shown,
+            ignore_result=ignore_result,
+        )
+        with self._lock:
+            try:
+                self._open_producer().publish(
+                    request.body,
+                    exchange="",
+                    routing_key=_QUEUE,
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    headers=headers,
+                    **properties,
+                )
+            except self.errors:
+                self._hang_up()
+                raise
+
+    def answers_to(self, ids: Sequence[str]) -> dict[str, Any]:
+        """The answers that have come, which are then forgotten. Raises one of `errors`.
+
+        They are read as plain JSON: Celery's reader would make something else
+        of an item that has a `__type__`.
+        """
+        keys = [self._backend.get_key_for_task(id_) for id_ in ids]
+        found = {}
+        for id_, key, text in zip(ids, keys, self._backend.mget(keys), strict=True):
+            if text is not None:
+                self._backend.delete(key)
+                found[id_] = json.loads(text)
+        return found
+
+    def close(self) -> None:
+        """Give back every connection."""
+        with self._lock:
+            self._hang_up()
+        self._backend.client.close()
+        self._backend.client.connection_pool.disconnect()
+
+    def _open_producer(self) -> Any:
+        if self._producer is None:
+            connection = self._app.connection_for_write(self._broker_url)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+            self._producer = Producer(connection.channel(), auto_declare=False)
+        return self._producer
+
+    def _hang_up(self) -> None:
+        if self._producer is not None:
+            self._producer.connection.release()
+            self._producer = None
+
+
+Kind = TypeVar("Kind")
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def _id(job: str | None) -> str:
+    return str(UUID(str(job))) if job is not None else str(uuid4())
+
+
+def _texts(items: Iterable[Item]) -> Iterator[str]:
+    """Every item as JSON in ASCII, which carries lone surrogates too."""
+    if isinstance(items, str | bytes | Mapping):
+        raise TypeError(f"expected an iterable of items, found one {type(items).__name__}")
+    for position, item in enumerate(items):
+        try:
+            text = _encode(item)
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"the item at position {position} cannot be sent as JSON: {error}"
+            raise ValueError(message) from None
+        yield text
+
+
+def _refusal(answer: Mapping[str, Any]) -> Refused | None:
+    """What an answer refuses; why a task has failed, its worker logs."""
+    result = answer["result"]
+    if answer["status"] != "SUCCESS":
+        return Refused("failed", f"the service could not answer: {result.get('exc_type')}", {})
+    if "error" in result:
+        return Refused(**result["error"])
+    return None
+
+
+def _read(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """A value of ours from JSON; what a newer service adds is left out."""
+    values = {field.name: given[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name.endswith("_at") and value is not None:
+            values[name] = datetime.fromisoformat(value)
+    return kind(**values)
