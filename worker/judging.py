@@ -90,8 +90,11 @@ def judge_end(claimed: Claimed, *, code: str, message: str) -> Returned:
 
 def end_mark(mark: Mark, code: str, message: str) -> Mark:
     """The outcome of an open item of a job that ends: skipped, or unknown in doubt."""
-    verdict = Verdict.UNKNOWN if mark.doubt else Verdict.SKIPPED
-    return replace(mark, verdict=verdict, code=code, message=message[:MAX_MESSAGE])
+    ended = replace(mark, code=code, message=message[:MAX_MESSAGE])
+    if mark.doubt:
+        return replace(ended, verdict=Verdict.UNKNOWN)
+    # Calls that cannot have run, such as refused connections, sent nothing.
+    return replace(ended, verdict=Verdict.SKIPPED, calls=0)
 
 
 def _mark(mark: Mark, key: str | None, reply: Reply) -> Mark:

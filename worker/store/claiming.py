@@ -70,10 +70,11 @@ def claim(
     ready = _ready(tx, target, fingerprint, now, wanted)
     if not ready:
         return Busy(_until_ready(tx, target, fingerprint, now))
-    taken = _take_some(ready, wanted)
+    taken = _serve(tx, row, _take_some(ready, wanted), now)
+    if not taken:
+        return Busy()
     lease = _lease(tx, target, holder, now + lasting)
     _mark_taken(tx, taken, lease)
-    _serve(tx, row, taken, now)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
     is_heard = answers_bell or row.rung_at is None or row.rung_at < now - BELL_PATIENCE
     ring = is_more and is_heard and live + 1 < wanted.places
@@ -150,6 +151,30 @@ def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]
     return taken
 
 
+def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> Sequence[Row[Any]]:
+    """Send the jobs that were served to the end of the queue; what of them still runs.
+
+    Their rows are held from here on, before those of their batches: whoever
+    ends a job does it in this order too, and what is read of a job that still
+    runs cannot have been ended meanwhile.
+    """
+    present = max(row.round, taken[0].job_round)
+    served = sorted({one.job for one in taken})
+    tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
+    running: set[int] = set()
+    for start in range(0, len(served), 500):
+        some = jobs.c.seq.in_(served[start : start + 500])
+        started = func.coalesce(jobs.c.started_at, literal(now, Moment))
+        found = tx.execute(
+            update(jobs)
+            .where(some, jobs.c.state == JobState.RUNNING.value)
+            .values(round=present + 1, started_at=started)
+            .returning(jobs.c.seq)
+        )
+        running.update(found.scalars())
+    return [one for one in taken if one.job in running]
+
+
 def _lease(tx: Tx, target: str, holder: str, until: datetime) -> LeaseId:
     """A new lease; its number is never used again."""
     made = tx.execute(
@@ -167,17 +192,6 @@ def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
             .where(tuple_(batches.c.job, batches.c.first).in_(names))
             .values(state=BatchState.LEASED.value, lease=lease)
         )
-
-
-def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> None:
-    """Send the jobs that were served to the end of the queue."""
-    present = max(row.round, taken[0].job_round)
-    served = sorted({one.job for one in taken})
-    tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
-    for start in range(0, len(served), 500):
-        some = jobs.c.seq.in_(served[start : start + 500])
-        started = func.coalesce(jobs.c.started_at, literal(now, Moment))
-        tx.execute(update(jobs).where(some).values(round=present + 1, started_at=started))
 
 
 def _until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timedelta | None:

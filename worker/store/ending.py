@@ -4,9 +4,10 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, exists, func, insert, or_, select, update
 
 from api_adapters.base import Verdict
+from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import JobId, JobState, JobStatus, sources_of
 from worker.store import duplicates
@@ -23,7 +24,6 @@ _END_BY_WISH = {
     "decline": JobState.CANCELLED,
     "stop": JobState.STOPPED,
 }
-_OPEN_STATES = ("ready", "leased")
 
 
 def wish_to_end(tx: Tx, job: JobId, wish: str, reason: str, who: Who) -> bool:
@@ -168,21 +168,27 @@ def settle(tx: Tx, job: JobId) -> JobStatus | None:
     return _close(tx, row, goal)
 
 
+def has_open_ranges(seq: Any) -> Any:
+    """Whether a range of a job is ready or leased.
+
+    Two questions, each answered by an index of its own: asked as one, all
+    ranges of a job are read before the last open one is found.
+    """
+    ready = exists().where(batches.c.job == seq, batches.c.state == BatchState.READY.value)
+    leased = exists().where(batches.c.job == seq, batches.c.lease.is_not(None))
+    return or_(ready, leased)
+
+
 def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
     """Write state, tally, event and what is owed, in one conditional move."""
     now = tx.now()
-    is_open = (
-        select(batches.c.first)
-        .where(batches.c.job == row.seq, batches.c.state.in_(_OPEN_STATES))
-        .exists()
-    )
     closed = tx.changed(
         update(jobs)
         .where(
             jobs.c.seq == row.seq,
             jobs.c.state == row.state,
             jobs.c.is_cut,
-            ~is_open,
+            ~has_open_ranges(row.seq),
         )
         .values(
             state=goal.value,

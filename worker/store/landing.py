@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
@@ -20,7 +20,7 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
     """Insert a job with its only chunk; a repeat answers the one that is there."""
     row, is_new = _insert_job(tx, job, JobState.PLANNING)
     if is_new:
-        _land(tx, row.seq, chunk, tx.now())
+        _land(tx, row, chunk, tx.now())
         counts = {"items": len(chunk.items), "duplicates": chunk.given - len(chunk.items)}
         tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=1, **counts))
     elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
@@ -44,13 +44,9 @@ def append(tx: Tx, job: JobId, chunk: Chunk) -> int:
     row = job_row(tx, job)
     known = _digest_of_chunk(tx, row.seq, chunk.number)
     if known is None and _may_land(row, chunk.number):
-        known = _land(tx, row.seq, chunk, tx.now())
+        known = _land(tx, row, chunk, tx.now())
     if known is None:
-        raise RefusedRequest(
-            "job_sealed",
-            f"job {job} takes no more items: it is {row.state}",
-            data={"job": job, "chunk": chunk.number, "state": row.state},
-        )
+        raise _sealed(row, chunk)
     if known != chunk.digest:
         raise RefusedRequest(
             "job_conflict",
@@ -112,12 +108,15 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
     return row, made is not None
 
 
-def _land(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> str:
+def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     """Insert a chunk, its items and those refused at the door; its digest.
 
     Where another sender landed the same number meanwhile, nothing is inserted
-    and the digest is theirs.
+    and the digest is theirs. Where the job was sealed or ended meanwhile, all
+    is taken back: chunks of one job land side by side, and its row is held
+    only at the end.
     """
+    seq = row.seq
     new = (
         tx.insert(chunks)
         .values(
@@ -128,8 +127,9 @@ def _land(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> str:
             digest=chunk.digest,
         )
         .on_conflict_do_nothing()
+        .returning(chunks.c.number)
     )
-    if not tx.changed(new):
+    if tx.first(new) is None:
         return _digest_of_chunk(tx, seq, chunk.number) or ""
     rows = [(seq, item.position, item.text, item.key) for item in chunk.items]
     if rows:
@@ -142,7 +142,10 @@ def _land(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> str:
     if refused:
         tx.execute(insert(strays), refused)
     count = jobs.c["items"] + len(chunk.items)
-    tx.execute(update(jobs).where(jobs.c.seq == seq).values(items=count, fed_at=now))
+    still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
+    fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
+    if not tx.changed(fed.values(items=count, fed_at=now)):
+        raise _sealed(job_row(tx, JobId(row.id)), chunk)
     return chunk.digest
 
 
@@ -222,6 +225,15 @@ def _check_plan(tx: Tx, job: NewJob, plan: JobId) -> None:
             "make a new dry run",
             data={"job": plan},
         )
+
+
+def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:
+    """The job takes no more."""
+    return RefusedRequest(
+        "job_sealed",
+        f"job {row.id} takes no more items: it is {row.state}",
+        data={"job": row.id, "chunk": chunk.number, "state": row.state},
+    )
 
 
 def _conflict(job: JobId) -> RefusedRequest:

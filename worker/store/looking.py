@@ -7,7 +7,7 @@ from sqlalchemy import exists, or_, select, update
 from worker.job import JobId, JobState
 from worker.store.base import Look, Who
 from worker.store.claiming import is_ready, may_ring
-from worker.store.ending import wish_to_end
+from worker.store.ending import has_open_ranges, wish_to_end
 from worker.store.tables import EPOCH, batches, jobs, leases, looks
 from worker.store.transaction import Tx
 
@@ -33,8 +33,10 @@ def look(tx: Tx) -> Look:
         wish_to_end(tx, job, "cancel", "nobody fed it for a day", Who())
     waiting = tx.execute(
         select(jobs.c.target)
-        .join(batches, batches.c.job == jobs.c.seq)
-        .where(jobs.c.state == JobState.RUNNING.value, is_ready(now))
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            exists().where(batches.c.job == jobs.c.seq, is_ready(now)),
+        )
         .distinct()
     ).scalars()
     ring = tuple(target for target in sorted(waiting) if may_ring(tx, target))
@@ -69,13 +71,12 @@ def _unfed(tx: Tx) -> list[JobId]:
 
 def _to_settle(tx: Tx) -> tuple[JobId, ...]:
     """Jobs that are ending, and those none of whose ranges is open."""
-    is_open = exists().where(batches.c.job == jobs.c.seq, batches.c.state.in_(("ready", "leased")))
     running = jobs.c.state.in_((JobState.RUNNING.value, JobState.PAUSED.value))
     found = tx.execute(
         select(jobs.c.id)
         .where(
             jobs.c.finished_at.is_(None),
-            or_(jobs.c.state == JobState.CANCELLING.value, running & ~is_open),
+            or_(jobs.c.state == JobState.CANCELLING.value, running & ~has_open_ranges(jobs.c.seq)),
         )
         .limit(MOST_JOBS)
     )

@@ -52,7 +52,8 @@ def record(
         tx.execute(delete(leases).where(leases.c.id == lease))
     if call is not None and rows is not None:
         _note_call(tx, rows.target, call, now)
-    for one in breached:
+    # In one order, so that two records cannot wait for each other.
+    for one in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
         _note_breach(tx, one, now)
     return Noted(done, lost=len(returned) - len(ours))
 
@@ -262,6 +263,8 @@ def end_ranges(tx: Tx, job: Row[Any], firsts: Sequence[int], now: datetime) -> N
         .values(
             state=BatchState.DONE.value,
             verdict=func.coalesce(batches.c.verdict, verdict),
+            # Calls that cannot have run, such as refused connections, sent nothing.
+            calls=case((undecided & ~batches.c.doubt, 0), else_=batches.c.calls),
             code=case((undecided, code), else_=batches.c.code),
             message=case((undecided, job.reason), else_=batches.c.message),
             decided_at=func.coalesce(batches.c.decided_at, literal(now, Moment)),
@@ -276,7 +279,13 @@ def _end_open_strays(tx: Tx, row: Row[Any], code: str, message: str | None, now:
     tx.execute(
         update(strays)
         .where(*within, strays.c.verdict.is_(None))
-        .values(verdict=verdict, code=code, message=message, decided_at=now)
+        .values(
+            verdict=verdict,
+            code=code,
+            message=message,
+            decided_at=now,
+            calls=case((strays.c.doubt, strays.c.calls), else_=0),
+        )
     )
     tx.execute(
         update(batches)
@@ -287,7 +296,7 @@ def _end_open_strays(tx: Tx, row: Row[Any], code: str, message: str | None, now:
 
 def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
     """Remember how long a call took, that it was answered, and a wait that was told."""
-    row = tx.execute(select(targets).where(targets.c.name == target)).one()
+    row = tx.execute(tx.locked(select(targets).where(targets.c.name == target))).one()
     before = row.call_time if row.call_time is not None else call.took
     values: dict[str, Any] = {
         "call_time": before * (1 - CALL_TIME_SHARE) + call.took * CALL_TIME_SHARE
@@ -301,15 +310,14 @@ def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
 
 def _note_breach(tx: Tx, one: Breached, now: datetime) -> None:
     """Count a contract violation; the first ten messages are kept."""
-    seq = select(jobs.c.seq).where(jobs.c.id == one.job).scalar_subquery()
+    seq = tx.execute(select(jobs.c.seq).where(jobs.c.id == one.job)).scalar_one()
     kind = one.warned.breach.value
+    new = tx.insert(breaches).values(job=seq, breach=kind, times=0, first_ten="[]")
+    tx.execute(new.on_conflict_do_nothing())
     named = (breaches.c.job == seq, breaches.c.breach == kind)
-    row = tx.first(select(breaches).where(*named))
-    if row is None:
-        first = json.dumps([one.warned.message])
-        tx.execute(insert(breaches).values(job=seq, breach=kind, times=1, first_ten=first))
+    row = tx.execute(tx.locked(select(breaches).where(*named))).one()
+    if not row.times:
         tx.note("answer.breached", now=now, job=one.job, detail={"breach": kind})
-        return
     kept = json.loads(row.first_ten)
     if len(kept) < MOST_BREACHES_KEPT:
         kept.append(one.warned.message)

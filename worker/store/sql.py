@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api_adapters.base import Verdict
 from worker.batch import Claimed, Returned
@@ -274,12 +275,18 @@ class SqlStore(Store):
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """Turn the drivers' errors of a store that is away into ours."""
+    """Turn the drivers' errors of a store that is away into ours.
+
+    Among them are lost connections, locks that did not come, deadlocks and a
+    server that only reads: all of them pass, and what was asked may be repeated.
+    """
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InternalError) as error:
         raise StoreUnavailable(f"the store does not answer: {error.orig}") from error
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
         raise StoreUnavailable(f"the store went away: {error.orig}") from error
+    except PoolTimeout as error:
+        raise StoreUnavailable("the store does not answer: no connection is free") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, insert, select
+from sqlalchemy import Connection, Executable, Row, Select, Table, insert, select
 
 from api_adapters.base import Evidence, Verdict
 from worker.errors import RefusedRequest
@@ -36,7 +36,7 @@ class Tx:
         """Run one statement."""
         return self.connection.execute(statement, *args)
 
-    def first(self, statement: Select[Any]) -> Row[Any] | None:
+    def first(self, statement: Executable) -> Row[Any] | None:
         """The first row, or None."""
         return self.connection.execute(statement).first()
 
@@ -49,7 +49,10 @@ class Tx:
         return self.dialect.insert(table)
 
     def changed(self, statement: Any, *args: Any) -> int:
-        """Run one statement; how many rows it changed."""
+        """Run one update or deletion; how many rows it changed.
+
+        Of an insertion psycopg's rows are not counted: let it return something.
+        """
         count: int = self.connection.execute(statement, *args).rowcount
         return count
 
