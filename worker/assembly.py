@@ -79,6 +79,7 @@ class Deployment:
             targets=self.targets,
             adapters=self.adapters,
             notify=frozenset(self.configuration.notify),
+            retain_for=self.configuration.retention_of,
         )
 
     def planner(self) -> Planner:

@@ -1,12 +1,13 @@
 """One adapter call: what goes in, what comes back, and a look at what it left open."""
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from api_adapters.base import Adapter, Deadline, Evidence, Finding, Item, Presence, Reply, Verdict
-from api_adapters.errors import BadItem, CallFailed, Hopeless, Refused, Transient
+from api_adapters.errors import BadItem, CallFailed, Hopeless, Paced, Refused, Transient
 from worker.batch import Claimed
 from worker.retrying import told_wait
 from worker.store.base import CallNote
@@ -17,14 +18,26 @@ log = logging.getLogger("deletions.calling")
 def delete(adapter: Adapter, items: Mapping[str, Item], *, until: Deadline) -> Reply:
     """One adapter call, whose failures are part of the reply."""
     try:
-        return adapter.delete(items, until=until)
+        reply: object = adapter.delete(items, until=until)
     except CallFailed as error:
         return Reply(error=error)
     # A stranger's adapter may raise anything; what it sent may have run, and a
     # worker that died of it would only be followed by the next.
-    except Exception as error:
-        log.exception("adapter.broke")
-        return Reply(error=Transient(f"the adapter broke: {type(error).__name__}"))
+    except Exception as error:  # noqa: BLE001
+        return Reply(error=Transient(_note_broken(error), code="adapter_broke"))
+    if isinstance(reply, Reply):
+        return reply
+    wrong = TypeError(f"it answered with {type(reply).__name__}")
+    return Reply(error=Transient(_note_broken(wrong), code="adapter_broke"))
+
+
+def _note_broken(error: Exception) -> str:
+    """Log where an adapter broke; not what it said, which may hold an item."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = [f"{frame.filename}:{frame.lineno}" for frame in place]
+    name = type(error).__name__
+    log.error("adapter.broke", extra={"error": name, "where": "".join(where)})
+    return f"the adapter broke: {name}"
 
 
 def look_after(
@@ -33,7 +46,7 @@ def look_after(
     reply: Reply,
     *,
     most: int,
-    next_deadline: Callable[[], Deadline],
+    next_deadline: Callable[[], Deadline | None],
 ) -> Reply:
     """Probe the items that the reply leaves open, where the adapter can look.
 
@@ -46,9 +59,15 @@ def look_after(
         return reply
     findings = dict(reply.findings)
     for part in _parts([key for key in items if _is_unclear(reply, key)], most):
+        if (until := next_deadline()) is None:
+            break
         try:
-            seen = adapter.probe({key: items[key] for key in part}, until=next_deadline())
+            seen = adapter.probe({key: items[key] for key in part}, until=until)
         except CallFailed:
+            break
+        # The answer to the call itself must not be lost with a look at it.
+        except Exception as error:  # noqa: BLE001
+            _note_broken(error)
             break
         gone = Finding(Verdict.ABSENT, Evidence.REPEAT)
         findings.update({key: gone for key in part if seen.get(key) is Presence.GONE})
@@ -78,6 +97,9 @@ def keys_of(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
         except BadItem:
             # It was taken by another configuration; the judge rejects it.
             continue
+        # Without a key it cannot be sent, now or later.
+        except Exception as error:  # noqa: BLE001
+            _note_broken(error)
     return keys
 
 
@@ -95,6 +117,10 @@ def note_of(reply: Reply, took: timedelta) -> CallNote:
     """What a reply tells of the target."""
     rest = timedelta()
     match reply.error:
+        # A claim takes what it expects to finish, the wait for the pace included.
+        case Paced(wait=timedelta() as wait):
+            took += wait
+            rest = told_wait(wait)
         # A 429 slows the whole target, not just the worker that met it.
         case Transient(wait=timedelta() as wait):
             rest = told_wait(wait)

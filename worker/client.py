@@ -32,6 +32,7 @@ from uuid import UUID, uuid4
 from celery import Celery
 from celery.app.backends import by_url
 from kombu import Producer
+from kombu.exceptions import OperationalError
 
 #: One thing to delete. None stands for what could not be read, and is rejected.
 Item = str | int | dict[str, Any] | None
@@ -42,8 +43,8 @@ FINAL = frozenset({"completed", "cancelled", "stopped"})
 _QUEUE = "deletions"
 #: What goes into one message that is a whole job.
 _MOST_ITEMS, _MOST_BYTES = 10_000, 2**20
-#: The service reads no larger message.
-_LARGEST_MESSAGE = 4 * 2**20
+#: The service reads no message over 4 MiB; a little of it is not items.
+_ROOM_OF_A_MESSAGE = 4 * 2**20 - 4096
 #: Chunks on their way at once; more of them would only lie in the broker.
 _MOST_UNANSWERED = 4
 _ROWS_OF_A_PAGE = 1_000
@@ -52,7 +53,7 @@ _ROWS_OF_A_PAGE = 1_000
 #: store that was away.
 _REPEAT_AFTER, _STORE_COMES_BACK_AFTER = 5.0, 1.0
 #: Seconds between two looks for an answer, at first and at last.
-_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.1
+_FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.1
 
 
 class ClientError(Exception):
@@ -366,10 +367,6 @@ class _Request:
             text = f'{text[:-1]}, "items": [{",".join(items)}]}}'
             shown.append(f"items={len(items)}")
         body = f"[[], {text}, {{}}]".encode("ascii")
-        if len(body) > _LARGEST_MESSAGE:
-            advice = "its items are far larger than the first ones: send the large ones first"
-            message = f"a message of {len(body)} bytes is larger than {_LARGEST_MESSAGE}: {advice}"
-            raise Refused("too_large", message, {"limit": _LARGEST_MESSAGE})
         return cls(f"deletions.{task}", " ".join(shown), body, str(uuid4()))
 
 
@@ -418,9 +415,24 @@ class _Order:
         return _Request.of("open", {**self.arguments, "chunk_items": self._chunk_items})
 
     def chunks(self) -> Iterator[list[str]]:
+        """Every chunk but the last holds the same number. Raises Refused: `too_large`."""
         texts = chain(self.first or (), self.rest or ())
-        while chunk := list(islice(texts, self._chunk_items)):
+        while chunk := self._chunk(islice(texts, self._chunk_items)):
             yield chunk
+
+    def _chunk(self, texts: Iterator[str]) -> list[str]:
+        chunk, room = [], _ROOM_OF_A_MESSAGE
+        for text in texts:
+            room -= len(text) + 1
+            if room < 0:
+                raise Refused(
+                    "too_large",
+                    f"{self._chunk_items} items are more than a message holds, since these are "
+                    "far larger than those before them: give the large ones first",
+                    {"limit": _ROOM_OF_A_MESSAGE},
+                )
+            chunk.append(text)
+        return chunk
 
     @property
     def _chunk_items(self) -> int:
@@ -472,7 +484,7 @@ class _Talk:
                 raise self._silence() from self._trouble
             self._send_what_is_due()
             time.sleep(pause)
-            pause = min(pause * 1.5, _LAST_PAUSE)
+            pause = min(pause * 1.2, _LAST_PAUSE)
         return answer
 
     def _send_what_is_due(self) -> None:
@@ -540,6 +552,7 @@ class _Line:
         self._backend = kind(app=self._app, url=url)
         connection = self._app.connection_for_write(broker_url)
         self.errors: tuple[type[Exception], ...] = (
+            OperationalError,
             *connection.connection_errors,
             *connection.channel_errors,
             *self._backend.connection_errors,

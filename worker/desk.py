@@ -154,6 +154,11 @@ class Desk:
         self._store.cancel(job, Who())
         return self._status(job)
 
+    def retry(self, given: Mapping[str, Any]) -> Answer:
+        """`deletions.retry`: what a settled job left over, in its one child."""
+        child = self._submitter.retry(_job_of(given))
+        return Answer({"job": child.id}, f"job={child.id}", **_what_follows(child))
+
     def _status(self, job: JobId) -> Answer:
         status = self._store.status(job)
         shown = f"job={job} {status.job.state} pending={status.pending}"

@@ -1,18 +1,20 @@
 """The executor deletes: claim, call, judge, record, until its time is used."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from time import monotonic
+from functools import partial
 from typing import Protocol
 
 from api_adapters.base import Adapter, Deadline, Item, Reply
-from api_adapters.errors import BadSettings, Hopeless
+from api_adapters.errors import BadSettings, Hopeless, Transient
 from worker.batch import Claimed, Returned
 from worker.calling import delete, items_of, keys_of, look_after, note_of, sum_up
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StoreUnavailable
+from worker.insisting import Insistence
 from worker.job import JobId
 from worker.judging import Circumstances, judge
 from worker.retrying import RetryRules
@@ -62,6 +64,8 @@ class _Hand:
     #: Seconds of our own clock at which the lease surely still holds.
     safe_until: float
     looked_at: float
+    #: The target wants rest: nothing more of this claim is sent.
+    is_halted: bool = False
     returned: list[Returned] = field(default_factory=list)
     notes: list[CallNote] = field(default_factory=list)
     breaches: list[Breached] = field(default_factory=list)
@@ -80,6 +84,8 @@ class Executor:
         holder: str,
         chance: Callable[[], float],
         hopeless_after: timedelta = timedelta(minutes=10),
+        clock: Callable[[], float] = time.monotonic,
+        insist: Insistence | None = None,
     ) -> None:
         self._store = store
         self._targets = targets
@@ -88,6 +94,8 @@ class Executor:
         self._holder = holder
         self._chance = chance
         self._hopeless_after = hopeless_after
+        self._clock = clock
+        self._insist = insist or Insistence(clock=clock)
 
     def run(self, name: str, *, is_over: Callable[[], bool]) -> Slice:
         """Work on a target until `is_over` says so or nothing is ready."""
@@ -110,7 +118,7 @@ class Executor:
 
     def _claim(self, target: Target, *, answers_bell: bool) -> _Hand | None:
         """Take what a quarter of a second is enough for; None where nothing is ready."""
-        began = monotonic()
+        began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
         claim = self._store.claim(
             target.name,
@@ -159,62 +167,75 @@ class Executor:
         )
         try:
             for number, call in enumerate(calls):
-                sendable = self._look_before(hand, call, is_over=is_over, is_first=number == 0)
+                is_unwanted = hand.is_halted or (number > 0 and is_over())
+                sendable = [] if is_unwanted else self._look_before(hand, call)
+                sent = {id(one) for one in sendable}
+                hand.returned += [Returned(one.batch) for one in call if id(one) not in sent]
                 if sendable:
-                    self._send(hand, sendable)
-                    done.calls += 1
-                if monotonic() - hand.looked_at > LOOK_EVERY:
+                    self._send(hand, sendable, done)
+                if self._clock() - hand.looked_at > LOOK_EVERY:
                     self._record(hand, done)
             self._record(hand, done)
         except LeaseLost as lost:
             # Whoever has it now decides; what we know of these calls is lost.
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
 
-    def _look_before(
-        self, hand: _Hand, call: Sequence[Claimed], *, is_over: Callable[[], bool], is_first: bool
-    ) -> list[Claimed]:
+    def _look_before(self, hand: _Hand, call: Sequence[Claimed]) -> list[Claimed]:
         """What of a call may still be sent; the rest is given back unsent.
 
         A call is sent only while its lease outlasts the call's whole deadline.
         """
-        if not is_first and is_over():
-            hand.returned += [Returned(one.batch) for one in call]
-            return []
-        now = monotonic()
-        needed = hand.target.limits.timeout.total_seconds() + 1
-        if now - hand.looked_at <= LOOK_EVERY and hand.safe_until - now > needed:
+        if self._clock() - hand.looked_at <= LOOK_EVERY and self._outlasts_a_call(hand):
             return list(call)
+        try:
+            running = self._renew(hand)
+        except StoreUnavailable:
+            # The answers in hand still have to be recorded: nothing new is begun.
+            hand.is_halted = True
+            return []
+        if not self._outlasts_a_call(hand):
+            return []
+        return [one for one in call if one.batch.job in running]
+
+    def _outlasts_a_call(self, hand: _Hand) -> bool:
+        """Whether the lease surely holds until a call that begins now has ended."""
+        needed = hand.target.limits.timeout.total_seconds() + 1
+        return hand.safe_until - self._clock() > needed
+
+    def _renew(self, hand: _Hand) -> frozenset[JobId]:
+        """Lengthen the lease; the jobs that still want to run. Raises LeaseLost."""
+        now = self._clock()
         lasting = hand.target.limits.timeout + LEASE_MARGIN
         running = self._store.renew(hand.claim.lease, lasting=lasting)
         hand.safe_until, hand.looked_at = now + lasting.total_seconds(), now
-        hand.returned += [Returned(one.batch) for one in call if one.batch.job not in running]
-        return [one for one in call if one.batch.job in running]
+        return running
 
-    def _send(self, hand: _Hand, call: Sequence[Claimed]) -> None:
+    def _send(self, hand: _Hand, call: Sequence[Claimed], done: Slice) -> None:
         """Make one call and judge what it means for each of its batches."""
         keys = [keys_of(one, hand.adapter) for one in call]
         items = items_of(call, keys)
-        began = monotonic()
-        reply = self._ask(hand, items)
-        took = timedelta(seconds=monotonic() - began)
-        self._heed(hand, call, reply)
+        began = self._clock()
+        reply = self._ask(hand, items) if items else Reply()
+        took = timedelta(seconds=self._clock() - began)
         given = Circumstances(
             retry=RetryRules(max_attempts=hand.target.max_attempts),
             chance=self._chance(),
             company=len(call),
             target_answers=hand.claim.target_answers,
         )
-        hand.returned += [
-            judge(one, own, reply, given=given) for one, own in zip(call, keys, strict=True)
-        ]
-        hand.notes.append(note_of(reply, took))
+        for one, own in zip(call, keys, strict=True):
+            returned = judge(one, own, reply, given=given)
+            hand.returned.append(returned)
+            done.decided[one.batch.job] += one.batch.open_items - returned.batch.open_items
+        if items:
+            done.calls += 1
+            hand.notes.append(note_of(reply, took))
         for job in {one.batch.job for one in call}:
             hand.breaches += [Breached(job, warned) for warned in reply.warnings]
+        self._heed(hand, call, reply)
 
     def _ask(self, hand: _Hand, items: Mapping[str, Item]) -> Reply:
         """Send one call's worth, then look at what the answer left open."""
-        if not items:
-            return Reply()
         most = hand.target.limits.max_items_per_call
         sent = dict(list(items.items())[:most])
         surplus = frozenset(items) - frozenset(sent)
@@ -226,41 +247,67 @@ class Executor:
             sent,
             reply,
             most=hand.target.limits.max_items_per_probe,
-            next_deadline=lambda: self._renewed(hand),
+            next_deadline=lambda: self._next_deadline(hand),
         )
 
-    def _renewed(self, hand: _Hand) -> Deadline:
-        """A deadline for one more request, which the lease outlasts. Raises LeaseLost."""
-        now = monotonic()
-        lasting = hand.target.limits.timeout + LEASE_MARGIN
-        self._store.renew(hand.claim.lease, lasting=lasting)
-        hand.safe_until = now + lasting.total_seconds()
+    def _next_deadline(self, hand: _Hand) -> Deadline | None:
+        """A deadline for one more request, which the lease outlasts; None without a store.
+
+        Raises:
+            LeaseLost: it is somebody else's now.
+        """
+        try:
+            self._renew(hand)
+        except StoreUnavailable:
+            return None
         return Deadline(hand.target.limits.timeout)
 
     def _heed(self, hand: _Hand, call: Sequence[Claimed], reply: Reply) -> None:
-        """Stop jobs, or close the target, after an answer that leaves no hope."""
-        if not isinstance(reply.error, Hopeless):
-            return
-        reason = reply.error.reason
-        jobs = {one.batch.job for one in call}
-        if reply.error.closes_target:
-            closed_for = self._store.close_target(hand.target.name, reason=reason, rest=CLOSED_REST)
-            log.error("target.closed", extra={"target": hand.target.name, "reason": reason})
-            if closed_for < self._hopeless_after:
-                return
-        elif len(call) > 1:
-            return
-        for job in jobs:
-            self._store.stop(job, reason=reason)
+        """Let the target rest, stop jobs or close the target, as the answer demands.
+
+        Raises:
+            LeaseLost: it is somebody else's now.
+        """
+        match reply.error:
+            case Hopeless(closes_target=True) as error:
+                hand.is_halted = True
+                closed_for = self._insist(
+                    partial(
+                        self._store.close_target,
+                        hand.target.name,
+                        reason=error.reason,
+                        rest=CLOSED_REST,
+                    )
+                )
+                extra = {"target": hand.target.name, "reason": error.reason}
+                log.error("target.closed", extra=extra)
+                if closed_for >= self._hopeless_after:
+                    self._stop(hand, call, error.reason)
+            case Hopeless() as error if len(call) == 1:
+                self._stop(hand, call, error.reason)
+            # What it told us holds for the other calls of this claim as well.
+            case Transient(wait=timedelta()):
+                hand.is_halted = True
+
+    def _stop(self, hand: _Hand, call: Sequence[Claimed], reason: str) -> None:
+        """Stop the jobs of a call."""
+        for job in {one.batch.job for one in call}:
+            self._insist(partial(self._store.stop, job, reason=reason))
+        # Other calls of this claim may be of the same jobs: look before the next.
+        hand.looked_at -= LOOK_EVERY * 2
 
     def _record(self, hand: _Hand, done: Slice) -> None:
-        """Write what became of the batches in hand."""
+        """Write what became of the batches in hand. Raises LeaseLost."""
         if not hand.returned:
             return
-        noted = self._store.record(
-            hand.claim.lease, hand.returned, call=sum_up(hand.notes), breaches=hand.breaches
+        noted = self._insist(
+            partial(
+                self._store.record,
+                hand.claim.lease,
+                hand.returned,
+                call=sum_up(hand.notes),
+                breaches=hand.breaches,
+            )
         )
         done.touched.update(noted.jobs)
-        for one in hand.returned:
-            done.decided[one.batch.job] += one.batch.items - one.batch.open_items
         hand.returned, hand.notes, hand.breaches = [], [], []

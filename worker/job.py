@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType
+from uuid import UUID, uuid5
 
 from api_adapters.base import GONE, Verdict
 
@@ -78,6 +79,12 @@ class NewJob:
     chunk_items: int = 10_000
     #: The job whose frozen items this one takes, instead of items of its own.
     plan: JobId | None = None
+    #: The job that this one tries again, and which of its items: those with
+    #: one of these verdicts.
+    parent: JobId | None = None
+    leftovers: frozenset[Verdict] = frozenset()
+    #: How long the items are kept once the job is settled; None is for ever.
+    retain_for: timedelta | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -89,7 +96,24 @@ class NewJob:
             "notify": self.notify,
             "chunk_items": self.chunk_items,
             "plan": self.plan,
+            "parent": self.parent,
+            "leftovers": sorted(self.leftovers),
         }
+
+
+#: What a retry takes unasked; what was accepted or rejected it takes on request.
+LEFTOVERS = frozenset({Verdict.FAILED, Verdict.UNKNOWN, Verdict.DENIED, Verdict.SKIPPED})
+#: What may be asked for beside it.
+ALSO_LEFT = frozenset({Verdict.ACCEPTED, Verdict.REJECTED})
+
+
+def retry_id(parent: JobId) -> JobId:
+    """The id of a job's one retry, so that a doubled retry answers the same.
+
+    >>> retry_id(JobId("7b2f8c1e-0000-4000-8000-000000000001"))
+    'f577566f-a1d2-5c0c-8f00-ecab0374dd44'
+    """
+    return JobId(str(uuid5(UUID(parent), "retry")))
 
 
 Tally = Mapping[Verdict, int]

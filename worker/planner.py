@@ -50,10 +50,14 @@ class Planner:
         return self._store.begin_planning(job, holder=holder, lasting=PLANNING_LASTS)
 
     def _copy(self, job: Job, holder: str) -> None:
-        """Copy the frozen items of the job's plan, where it has one."""
-        if job.plan is None:
+        """Copy the items of a job that takes them from another one."""
+        if job.plan is not None:
+            copy = self._store.copy_plan
+        elif job.parent is not None:
+            copy = self._store.copy_leftovers
+        else:
             return
-        while not self._store.copy_plan(job.id, limit=ITEMS_A_STRIDE):
+        while not copy(job.id, limit=ITEMS_A_STRIDE):
             self._renew(job.id, holder)
 
     def _brake(self, job: Job) -> str | None:

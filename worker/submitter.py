@@ -1,12 +1,13 @@
 """The submitter takes jobs and their items in."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
-from api_adapters.base import Adapter
+from api_adapters.base import Adapter, Verdict
 from api_adapters.errors import BadSettings
 from worker.admitting import admit, without_duplicates
 from worker.errors import RefusedRequest
-from worker.job import Job, JobId, NewJob
+from worker.job import LEFTOVERS, Job, JobId, NewJob, retry_id
 from worker.requests import Append, Open, Seal, Submit
 from worker.store.base import Sealed, Store
 from worker.target import Target
@@ -22,11 +23,13 @@ class Submitter:
         targets: Mapping[str, Target],
         adapters: Callable[[str], Adapter],
         notify: frozenset[str] = frozenset(),
+        retain_for: Callable[[str], timedelta | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._targets = targets
         self._adapters = adapters
         self._notify = notify
+        self._retain_for = retain_for
 
     def submit(self, request: Submit) -> Job:
         """Take a job with all its items.
@@ -47,6 +50,7 @@ class Submitter:
             dry_run=request.dry_run,
             requested_by=request.requested_by,
             notify=request.notify,
+            retain_for=self._retain_for(target.name),
         )
         return self._store.submit(job, without_duplicates(chunk))
 
@@ -62,6 +66,7 @@ class Submitter:
                 requested_by=request.requested_by,
                 notify=request.notify,
                 chunk_items=request.chunk_items,
+                retain_for=self._retain_for(target.name),
             )
         )
 
@@ -75,6 +80,30 @@ class Submitter:
                 fingerprint=target.fingerprint,
                 requested_by=requested_by,
                 plan=plan,
+                retain_for=self._retain_for(target.name),
+            )
+        )
+
+    def retry(self, parent: JobId, *, also: frozenset[Verdict] = frozenset()) -> Job:
+        """Try again what a settled job left over, in its one child.
+
+        Raises:
+            RefusedRequest: `unknown_job`; `wrong_state`, it has not ended, or its
+                target is another one by now; `job_conflict`, it was tried again
+                with other verdicts.
+        """
+        job = self._store.job(parent)
+        target = self._target(job.target, None)
+        return self._store.open(
+            NewJob(
+                id=retry_id(parent),
+                target=target.name,
+                fingerprint=target.fingerprint,
+                requested_by=job.requested_by,
+                notify=job.notify,
+                parent=parent,
+                leftovers=LEFTOVERS | also,
+                retain_for=self._retain_for(target.name),
             )
         )
 

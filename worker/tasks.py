@@ -28,12 +28,14 @@ from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
 from worker.job import JobId
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe
-from worker.store.base import Look
+from worker.store.base import Look, Owed
 
 log = logging.getLogger("deletions.tasks")
 
 #: How long one bell keeps a thread.
 SLICE = timedelta(seconds=1)
+#: Notifications sent in one go; the next look sends the others.
+MOST_NOTIFIED = 100
 #: Jobs that the shown result of a slice names.
 MOST_JOBS_SHOWN = 5
 
@@ -95,6 +97,7 @@ item = public("deletions.item", lambda desk, given, _: desk.item(given))
 pause = public("deletions.pause", lambda desk, given, _: desk.pause(given))
 resume = public("deletions.resume", lambda desk, given, _: desk.resume(given))
 cancel = public("deletions.cancel", lambda desk, given, _: desk.cancel(given))
+retry = public("deletions.retry", lambda desk, given, _: desk.retry(given))
 
 
 # -- nudges ---------------------------------------------------------------------
@@ -158,6 +161,38 @@ def close(jobs: Iterable[JobId]) -> None:
         if closed is not None:
             log.info("job.settled", extra={"job": job, "state": closed.job.state.value})
             post(settle, job=job)
+            if closed.job.notify is not None:
+                notify()
+
+
+def notify() -> None:
+    """Send the notifications that are owed; what is sent twice is sent at least once."""
+    deployment = duty().deployment
+    for owed in deployment.store.owed(limit=MOST_NOTIFIED):
+        settings = deployment.configuration.notify.get(owed.notify)
+        if settings is None:
+            log.error("notify.unknown", extra={"job": owed.job, "notify": owed.notify})
+        elif not _send(settings.task, settings.queue, owed):
+            return
+        deployment.store.pay(owed.job)
+
+
+def _send(task: str, queue: str, owed: Owed) -> bool:
+    """Tell another application that a job has settled; whether it went out."""
+    told = {"job": owed.job, "state": owed.state.value, "tally": dict(owed.tally)}
+    try:
+        app.send_task(
+            task,
+            kwargs=told,
+            queue=queue,
+            kwargsrepr=describe(told),
+            retry=False,
+            ignore_result=True,
+        )
+    except OperationalError as error:
+        log.warning("notify.delayed", extra={"job": owed.job, "cause": type(error).__name__})
+        return False
+    return True
 
 
 def ring_if_due(targets: Iterable[str]) -> None:
@@ -176,6 +211,8 @@ def act(found: Look) -> None:
     close(found.settle)
     if found.has_lost_leases:
         close(duty().deployment.rescuer().rescue())
+    if found.is_owing:
+        notify()
 
 
 def post(task: Any, **arguments: str) -> None:

@@ -1,16 +1,29 @@
-"""`pause`, `resume`, `cancel`, `approve`, `decline`: wishes for a job.
+"""`pause`, `resume`, `cancel`, `approve`, `decline`, `retry`, `forget`: wishes.
 
 They are written to the store, so they work when no worker lives; whoever lives
 sees them at his next look.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from worker.cli.ends import say
-from worker.cli.places import ByOption, ConfigOption, JobArgument, ReasonOption, job_id, opened, who
-from worker.job import JobId
+from api_adapters.errors import BadItem
+from worker.cli.ends import Exit, fail, say
+from worker.cli.places import (
+    ByOption,
+    ConfigOption,
+    JobArgument,
+    ReasonOption,
+    item_named,
+    job_id,
+    known_target,
+    opened,
+    who,
+)
+from worker.item import digest_of_key
+from worker.job import ALSO_LEFT, JobId
 from worker.store.base import Store, Who
 
 #: A wish: what it does to the store, and its help.
@@ -56,7 +69,52 @@ def _command(name: str) -> Callable[..., None]:
     return command
 
 
+def retry(
+    job: JobArgument,
+    *,
+    also: Annotated[
+        str, typer.Option(metavar="VERDICTS", help="Of accepted,rejected: take these too.")
+    ] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Try again what is failed, unknown, denied or skipped; prints the child's id."""
+    wanted = {name.strip() for name in also.split(",") if name.strip()}
+    known = {verdict.value: verdict for verdict in ALSO_LEFT}
+    if wanted - known.keys():
+        fail(f"--also: expected some of {', '.join(sorted(known))}", Exit.WRONG_USE)
+    with opened(config) as deployment:
+        child = deployment.submitter().retry(
+            job_id(job), also=frozenset(known[name] for name in wanted)
+        )
+    typer.echo(child.id)
+
+
+def forget(
+    target: Annotated[str, typer.Argument(metavar="TARGET")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The item; an object as JSON.")],
+    *,
+    by: ByOption = None,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Drop an item from all settled jobs; their tallies stay."""
+    with opened(config) as deployment:
+        known = known_target(deployment, target)
+        item = item_named(deployment, known, key)
+        try:
+            digest = digest_of_key(target, deployment.adapters(target).key(item))
+        except BadItem as error:
+            fail(f"it is no item of target '{target}': {error}", Exit.NOT_REACHABLE)
+        forgotten = deployment.store.forget(target, digest, who(by, reason))
+    say(f"forgotten by {forgotten.forgotten} jobs")
+    if forgotten.kept:
+        say(f"{forgotten.kept} jobs that have not ended still need it: forget it again afterwards")
+        raise typer.Exit(int(Exit.SOME_NOT))
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    app.command()(retry)
+    app.command()(forget)
     for name in _WISHES:
         app.command(name)(_command(name))

@@ -8,13 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from api_adapters.base import GONE, Verdict
-from worker.assembly import Deployment
 from worker.cli.asking import StrictOption
 from worker.cli.ends import Exit, exit_of, say
 from worker.cli.following import follow, tally_lines
 from worker.cli.formats import ResultFormat, write_rows
 from worker.cli.output import open_output
-from worker.cli.places import ConfigOption, JobArgument, job_id, opened
+from worker.cli.places import (
+    ConfigOption,
+    JobArgument,
+    item_named,
+    job_id,
+    known_target,
+    opened,
+)
 from worker.desk import PAGE_BYTES
 from worker.errors import RefusedRequest
 from worker.job import JobId, JobStatus, moment_text
@@ -98,7 +104,8 @@ def item(
 ) -> None:
     """What happened to an item; 0 it is gone, 1 it is not, 4 never seen."""
     with opened(config) as deployment:
-        found = _history(deployment, target, key)
+        wanted = item_named(deployment, known_target(deployment, target), key)
+        found = deployment.desk().history(target, wanted)
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -173,20 +180,6 @@ def rows_of(store: Store, job: JobId, verdict: Verdict | None) -> Iterator[dict[
         for row in page.rows:
             yield row.as_json()
         after = page.next
-
-
-def _history(deployment: Deployment, target: str, key: str) -> dict[str, Any]:
-    """An item's history; what is no item as a string may be one as JSON."""
-    desk = deployment.desk()
-    found = desk.history(target, key)
-    if found["jobs"]:
-        return found
-    try:
-        value = json.loads(key)
-    except (ValueError, RecursionError):
-        return found
-    is_item = isinstance(value, dict | int) and not isinstance(value, bool)
-    return desk.history(target, value) if is_item else found
 
 
 def _job_row(one: JobStatus) -> list[str]:

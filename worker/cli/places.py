@@ -1,14 +1,17 @@
 """Opens what a command needs: the configuration, the store, the broker."""
 
 import getpass
+import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from api_adapters.base import Item
+from api_adapters.errors import BadItem
 from worker.assembly import Deployment, open_deployment, read_places
 from worker.environment import Environment, make_data_dir
 from worker.errors import RefusedRequest
@@ -59,6 +62,20 @@ def known_target(deployment: Deployment, name: str) -> Target:
         names = ", ".join(deployment.targets) or "none"
         raise RefusedRequest("unknown_target", f"there is no target '{name}'; configured: {names}")
     return deployment.targets[name]
+
+
+def item_named(deployment: Deployment, target: Target, text: str) -> Item:
+    """The item that an argument names: what is none as a string may be one as JSON."""
+    key_of = deployment.adapters(target.name).key
+    with suppress(BadItem):
+        key_of(text)
+        return text
+    with suppress(ValueError, RecursionError, BadItem):
+        value = json.loads(text)
+        if isinstance(value, dict | int) and not isinstance(value, bool):
+            key_of(value)
+            return value
+    return text
 
 
 def who(by: str | None, reason: str | None) -> Who:

@@ -126,6 +126,29 @@ class Look:
     #: Jobs that may be closed or settled.
     settle: tuple[JobId, ...] = ()
     has_lost_leases: bool = False
+    #: Notifications are owed.
+    is_owing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A notification that was not sent yet."""
+
+    job: JobId
+    #: The [notify.NAME] that the job named.
+    notify: str
+    state: JobState
+    tally: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What became of the wish to forget an item."""
+
+    #: Settled jobs that do not hold it any more.
+    forgotten: int
+    #: Jobs that have not settled and so still need it.
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +213,11 @@ class Store(Protocol):
         ...
 
     def open(self, job: NewJob) -> Job:
-        """Take a job whose items follow in chunks, or whose plan is copied.
+        """Take a job whose items follow in chunks, or are copied from another job.
 
         Raises:
-            RefusedRequest: `job_conflict`.
+            RefusedRequest: `job_conflict`; `unknown_job` or `wrong_state` of the
+                plan or the parent.
         """
         ...
 
@@ -229,6 +253,12 @@ class Store(Protocol):
 
         Raises:
             RefusedRequest: `wrong_state`, the plan has no items any more.
+        """
+        ...
+
+    def copy_leftovers(self, job: JobId, *, limit: int) -> bool:
+        """Copy about so many items that the job's parent left over, with their
+        positions and their doubt; True when all are there.
         """
         ...
 
@@ -351,6 +381,14 @@ class Store(Protocol):
         """
         ...
 
+    def owed(self, *, limit: int) -> Sequence[Owed]:
+        """Notifications that were not sent yet, oldest first."""
+        ...
+
+    def pay(self, job: JobId) -> None:
+        """Note that a job's notification was sent, and is owed no more."""
+        ...
+
     # -- commands -----------------------------------------------------------
 
     def pause(self, job: JobId, who: Who) -> None:
@@ -375,6 +413,10 @@ class Store(Protocol):
 
     def decline(self, job: JobId, who: Who) -> None:
         """awaiting_approval -> cancelling. Raises RefusedRequest: as `approve`."""
+        ...
+
+    def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
+        """Drop an item from all settled jobs; their tallies stay."""
         ...
 
     # -- reading ------------------------------------------------------------

@@ -25,6 +25,11 @@ class Dialect(Protocol):
         """Whether rows are locked one by one."""
         ...
 
+    @property
+    def has_lateral(self) -> bool:
+        """Whether a joined query may refer to the tables before it."""
+        ...
+
     def insert(self, table: Any) -> Any:
         """The dialect's own insertion, which knows `on_conflict_do_...`."""
         ...

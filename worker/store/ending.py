@@ -1,21 +1,20 @@
 """How a job comes to its end: the wish, the ranges ended for it, the close."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, exists, func, insert, or_, select, update
 
-from api_adapters.base import Verdict
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import JobId, JobState, JobStatus, sources_of
 from worker.store import duplicates
-from worker.store.base import Who
+from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
 from worker.store.reading import status_of, tally_of
-from worker.store.recording import end_ranges
-from worker.store.tables import STRAY_COLUMNS, batches, items, jobs, strays, targets
+from worker.store.recording import counts_of, end_code, end_ranges
+from worker.store.tables import batches, items, jobs, targets
 from worker.store.transaction import Tx, job_row, locked_job_row
 
 #: The state in which a job ends that was ended with a wish.
@@ -100,53 +99,45 @@ def end_ready(tx: Tx, job: JobId, limit: int) -> int:
     if not row.is_cut:
         if not duplicates.drop_some(tx, row.seq):
             return 1
-        code = {"cancel": "cancelled", "decline": "declined"}.get(row.wish, "stopped")
-        _cover_the_rest(tx, row, code=code, message=row.reason)
+        _cover_the_rest(tx, row, now, code=end_code(row), message=row.reason)
     ready = select(batches.c.first).where(batches.c.job == row.seq, batches.c.state == "ready")
     firsts = list(tx.execute(tx.locked(ready.limit(limit))).scalars())
     if firsts:
-        end_ranges(tx, row, firsts, now)
+        end_ranges(tx, row.seq, firsts, now, code=end_code(row), message=row.reason)
     return len(firsts)
 
 
 def end_unplanned(tx: Tx, row: Row[Any], *, code: str, message: str) -> None:
     """Complete a job none of whose items was sent: one range, all skipped."""
-    _cover_the_rest(tx, row, code=code, message=message)
+    _cover_the_rest(tx, row, tx.now(), code=code, message=message)
     _close(tx, row, JobState.COMPLETED)
 
 
-def _cover_the_rest(tx: Tx, row: Row[Any], *, code: str, message: str | None) -> None:
-    """One done range over all positions that no range covers."""
+def _cover_the_rest(
+    tx: Tx, row: Row[Any], now: datetime, *, code: str, message: str | None
+) -> None:
+    """One range over all positions that no range covers, ended at once."""
     reached = tx.execute(
         select(func.coalesce(func.max(batches.c.last), -1)).where(batches.c.job == row.seq)
     ).scalar_one()
-    rest = (items.c.job == row.seq, items.c.position > reached)
-    first, last, count = tx.execute(
-        select(func.min(items.c.position), func.max(items.c.position), func.count()).where(*rest)
-    ).one()
-    values: dict[str, Any] = {"is_cut": True, "items": row.items}
-    if count:
-        refused = tx.execute(
-            select(func.count()).where(strays.c.job == row.seq, strays.c.position > reached)
-        ).scalar_one()
-        tx.execute(
-            insert(batches).values(
-                job=row.seq,
-                first=first,
-                last=last,
-                items=count,
-                state="done",
-                verdict=Verdict.SKIPPED.value,
-                code=code,
-                message=message,
-                decided_at=tx.now(),
-                **{STRAY_COLUMNS[Verdict.REJECTED]: refused},
-            )
+    first, last = tx.execute(
+        select(func.min(items.c.position), func.max(items.c.position)).where(
+            items.c.job == row.seq, items.c.position > reached
         )
-        values["items"] = tx.execute(
-            select(func.sum(batches.c["items"])).where(batches.c.job == row.seq)
-        ).scalar_one()
-        values["duplicates"] = row.items + row.duplicates - values["items"]
+    ).one()
+    if first is not None:
+        counts = counts_of(tx, row.seq, first, last)
+        tx.execute(
+            insert(batches).values(job=row.seq, first=first, last=last, state="ready", **counts)
+        )
+        end_ranges(tx, row.seq, [first], now, code=code, message=message)
+    covered = tx.execute(
+        select(func.coalesce(func.sum(batches.c["items"]), 0)).where(batches.c.job == row.seq)
+    ).scalar_one()
+    # What is copied from another job was not counted before.
+    is_copy = row.plan is not None or row.parent is not None
+    given = covered if is_copy else row.items + row.duplicates
+    values = {"is_cut": True, "items": covered, "duplicates": given - covered}
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
 
 
@@ -212,3 +203,21 @@ def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
     detail = {"state": goal.value, "tally": named}
     tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
     return status_of(tx, job_row(tx, JobId(row.id)), now)
+
+
+def owed(tx: Tx, limit: int) -> list[Owed]:
+    """Notifications that were not sent yet, oldest first."""
+    rows = tx.execute(
+        select(jobs.c.id, jobs.c.notify, jobs.c.state, jobs.c.tally)
+        .where(jobs.c.owed)
+        .order_by(jobs.c.seq)
+        .limit(limit)
+    )
+    return [
+        Owed(JobId(row.id), row.notify, JobState(row.state), json.loads(row.tally)) for row in rows
+    ]
+
+
+def pay(tx: Tx, job: JobId) -> None:
+    """A notification was sent."""
+    tx.execute(update(jobs).where(jobs.c.id == job).values(owed=False))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
-from worker.job import Job, JobId, JobState, NewJob
+from worker.job import FINAL, Job, JobId, JobState, NewJob
 from worker.store.base import Chunk, Sealed
 from worker.store.tables import chunks, jobs, strays
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_values
@@ -29,13 +29,15 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
 
 
 def open_job(tx: Tx, job: NewJob) -> Job:
-    """Insert a job whose items follow; one with a plan goes on to planning."""
-    if job.plan is None:
+    """Insert a job whose items follow, or are copied from another job."""
+    if job.plan is None and job.parent is None:
         row, _ = _insert_job(tx, job, JobState.OPEN)
         return as_job(row)
     row, is_new = _insert_job(tx, job, JobState.PLANNING)
-    if is_new:
+    if is_new and job.plan is not None:
         _check_plan(tx, job, job.plan)
+    if is_new and job.parent is not None:
+        _check_parent(tx, job, job.parent)
     return as_job(row)
 
 
@@ -89,6 +91,9 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
             state=state.value,
             dry_run=job.dry_run,
             plan=job.plan,
+            parent=job.parent,
+            leftovers=json.dumps(sorted(job.leftovers)) if job.parent else None,
+            retain_for=job.retain_for,
             options=options,
             chunk_items=job.chunk_items,
             requested_by=job.requested_by,
@@ -234,6 +239,25 @@ def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:
         f"job {row.id} takes no more items: it is {row.state}",
         data={"job": row.id, "chunk": chunk.number, "state": row.state},
     )
+
+
+def _check_parent(tx: Tx, job: NewJob, parent: JobId) -> None:
+    """Refuse to try a job again that has not ended, or on something else."""
+    row = job_row(tx, parent)
+    if JobState(row.state) not in FINAL or row.dry_run:
+        raise RefusedRequest(
+            "wrong_state",
+            f"job {parent} cannot be tried again: it is {row.state}"
+            + (", a dry run" if row.dry_run else ""),
+            data={"job": parent, "state": row.state},
+        )
+    if (row.target, row.fingerprint) != (job.target, job.fingerprint):
+        raise RefusedRequest(
+            "wrong_state",
+            f"job {parent} was for target '{row.target}' as it was configured then: "
+            "submit its items anew",
+            data={"job": parent},
+        )
 
 
 def _conflict(job: JobId) -> RefusedRequest:

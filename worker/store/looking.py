@@ -52,6 +52,7 @@ def look(tx: Tx) -> Look:
         plan=tuple(JobId(job) for job in plan),
         settle=_to_settle(tx),
         has_lost_leases=lost is not None,
+        is_owing=tx.first(select(jobs.c.seq).where(jobs.c.owed).limit(1)) is not None,
     )
 
 

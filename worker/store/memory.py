@@ -21,16 +21,19 @@ from worker.store.base import (
     Claim,
     Cut,
     Event,
+    Forgotten,
     LeaseId,
     Look,
     Mention,
     Noted,
+    Owed,
     Page,
     Sealed,
     Store,
     Who,
 )
 from worker.store.memory_claiming import choose, earliest_moment, note_call, take
+from worker.store.memory_copying import copy_leftovers
 from worker.store.memory_reading import mentions_of, results_of, status_of
 from worker.store.memory_rows import BatchRow, JobRow, Rows
 from worker.store.memory_writing import (
@@ -79,8 +82,8 @@ class MemoryStore(Store):
         """See the port."""
         with self._now() as now:
             row = self._rows.jobs.get(job.id)
-            if row is None and job.plan is not None:
-                self._check_plan(job, job.plan)
+            if row is None and (job.plan is not None or job.parent is not None):
+                self._check_source(job)
                 row = self._add(job, JobState.PLANNING, now)
             row = row or self._add(job, JobState.OPEN, now)
             if row.options != job.options:
@@ -126,7 +129,7 @@ class MemoryStore(Store):
             plan=job.plan,
             requested_by=job.requested_by,
             notify=job.notify,
-            parent=None,
+            parent=job.parent,
             chunk_items=job.chunk_items,
             created_at=now,
             started_at=None,
@@ -139,10 +142,13 @@ class MemoryStore(Store):
         )
         return row
 
-    def _check_plan(self, job: NewJob, plan: JobId) -> None:
-        row = self._rows.job(plan)
-        if not row.job.dry_run or row.job.state is not JobState.COMPLETED:
+    def _check_source(self, job: NewJob) -> None:
+        row = self._rows.job(job.plan or job.parent or job.id)
+        is_plan = row.job.dry_run and row.job.state is JobState.COMPLETED
+        if job.plan is not None and not is_plan:
             raise _wrong_state(row.job, "only a completed dry run can be executed")
+        if job.parent is not None and (row.job.dry_run or not row.job.is_final):
+            raise _wrong_state(row.job, "only a job that has ended can be tried again")
         if (row.job.target, row.job.fingerprint) != (job.target, job.fingerprint):
             raise _wrong_state(row.job, "it was made for a target as it was configured then")
 
@@ -187,6 +193,14 @@ class MemoryStore(Store):
                 row.put(plan.items[position], now)
             row.count()
             return len(missing) <= limit
+
+    def copy_leftovers(self, job: JobId, *, limit: int) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.parent is None or row.job.state is not JobState.PLANNING:
+                return True
+            return copy_leftovers(self._rows.job(row.job.parent), row, now, limit=limit)
 
     def drop_duplicates(self, job: JobId) -> Job:
         """See the port."""
@@ -394,6 +408,7 @@ class MemoryStore(Store):
             return Look(
                 ring=tuple(t for t in sorted(self._rows.targets) if self.may_ring(t)),
                 plan=tuple(row.job.id for row in jobs if row.waits_for_planning(now)),
+                is_owing=any(row.is_owing for row in self._rows.jobs.values()),
                 settle=tuple(row.job.id for row in jobs if row.may_settle),
                 has_lost_leases=any(row.until < now for row in self._rows.leases.values()),
             )
@@ -421,6 +436,25 @@ class MemoryStore(Store):
             else:
                 finish(self._rows, row, END_STATES[row.end_code or "cancelled"], now)
             return status_of(self._rows, row, now)
+
+    def owed(self, *, limit: int) -> Sequence[Owed]:
+        """See the port."""
+        with self._now():
+            return [
+                Owed(
+                    row.job.id,
+                    row.job.notify or "",
+                    row.job.state,
+                    {verdict.value: count for verdict, count in row.count_tally().items()},
+                )
+                for row in self._rows.jobs.values()
+                if row.is_owing
+            ][:limit]
+
+    def pay(self, job: JobId) -> None:
+        """See the port."""
+        with self._now():
+            self._rows.job(job).is_owing = False
 
     # -- commands -----------------------------------------------------------
 
@@ -468,6 +502,24 @@ class MemoryStore(Store):
         row.move(JobState.CANCELLING, now, reason=who.reason or _said(code, who))
         self._rows.note(f"job.{code}", now, job=row.job, who=who)
         return True
+
+    def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
+        """See the port."""
+        with self._now() as now:
+            places = [
+                (row, position)
+                for row in self._rows.jobs.values()
+                for position, item in row.items.items()
+                if item.key == key
+            ]
+            settled = [place for place in places if place[0].job.is_final]
+            for row, position in settled:
+                row.tally = row.count_tally()
+                del row.items[position]
+                row.strays.pop(position, None)
+            kept = len(places) - len(settled)
+            self._rows.note("item.forgotten", now, job=None, who=who, jobs=len(settled), kept=kept)
+            return Forgotten(len(settled), kept)
 
     # -- reading ------------------------------------------------------------
 

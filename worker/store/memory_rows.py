@@ -60,6 +60,8 @@ class JobRow:
     planned_until: datetime | None = None
     round: int = 0
     splits: int = 0
+    #: A notification was not sent yet.
+    is_owing: bool = False
     #: What its items came to, once it is final.
     tally: Tally | None = None
     chunks: dict[int, Chunk] = field(default_factory=dict)

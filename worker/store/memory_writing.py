@@ -9,7 +9,7 @@ from worker.batch import BatchState, Returned
 from worker.errors import DoesNotAddUp
 from worker.item import Mark
 from worker.job import JobState
-from worker.judging import end_mark, judge_end
+from worker.judging import judge_end
 from worker.store.memory_rows import EPOCH, BatchRow, JobRow, Rows, StrayRow
 
 #: What most items of a job may be called when it ends early, and how the job ends.
@@ -38,11 +38,14 @@ def end(job: JobRow, row: BatchRow, now: datetime) -> None:
 
 def end_job(job: JobRow, now: datetime, *, limit: int) -> int:
     """End what was never cut, and up to so many ready batches; how many ranges."""
-    uncut = add_done_range(job, end_mark(Mark(), _code(job), _reason(job)), now)
+    places = job.positions(job.last_cut + 1)
+    if places:
+        job.batches[places[0]] = BatchRow(job.batch(places[0], places[-1]), BatchState.READY)
+        job.count()
     ready = [row for row in job.batches.values() if row.state is BatchState.READY][:limit]
     for row in ready:
         end(job, row, now)
-    return len(ready) + uncut
+    return len(ready)
 
 
 def add_done_range(job: JobRow, mark: Mark, now: datetime) -> bool:
@@ -69,6 +72,7 @@ def finish(rows: Rows, job: JobRow, state: JobState, now: datetime) -> None:
     job.tally = tally
     job.move(state, now, reason=job.job.reason)
     job.job = replace(job.job, finished_at=now)
+    job.is_owing = job.job.notify is not None
     rows.note("job.settled", now, job=job.job, state=state.value)
 
 

@@ -1,17 +1,17 @@
 """How a job's items are looked through and cut into batches."""
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import and_, func, insert, literal, or_, select, update
+from sqlalchemy import func, or_, select, update
 
-from api_adapters.base import Verdict
-from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState
 from worker.store import duplicates
 from worker.store.base import Cut
 from worker.store.ending import end_unplanned
-from worker.store.tables import STRAY_COLUMNS, batches, items, jobs, strays, targets
+from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, batches, items, jobs, strays, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
 
@@ -25,57 +25,6 @@ def begin_planning(tx: Tx, job: JobId, holder: str, lasting: timedelta) -> Job |
         .values(planner=holder, planner_until=now + lasting)
     )
     return as_job(job_row(tx, job)) if taken else None
-
-
-def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
-    """Copy frozen items from the job's plan, by position; True when all are there."""
-    row = locked_job_row(tx, job)
-    if row.state != JobState.PLANNING:
-        return True
-    plan = job_row(tx, row.plan)
-    reached = tx.execute(
-        select(func.coalesce(func.max(items.c.position), -1)).where(items.c.job == row.seq)
-    ).scalar_one()
-    next_ones = (
-        select(items.c.position)
-        .where(items.c.job == plan.seq, items.c.position > reached)
-        .order_by(items.c.position)
-        .limit(limit)
-        .subquery()
-    )
-    edge = tx.execute(select(func.max(next_ones.c.position))).scalar_one()
-    if edge is None:
-        return _is_copied(tx, row.seq, plan.items, job)
-    source = and_(items.c.job == plan.seq, items.c.position > reached, items.c.position <= edge)
-    names = ["job", "position", "item", "key"]
-    chosen = select(literal(row.seq), items.c.position, items.c.item, items.c.key).where(source)
-    tx.execute(insert(items).from_select(names, chosen))
-    _copy_refused(tx, plan.seq, row.seq, reached, edge)
-    return False
-
-
-def _copy_refused(tx: Tx, plan: int, job: int, reached: int, edge: int) -> None:
-    """Copy the strays of items that were refused at the door."""
-    kept = [column for column in strays.c if column.name != "job"]
-    chosen = select(literal(job), *kept).where(
-        strays.c.job == plan, strays.c.position > reached, strays.c.position <= edge
-    )
-    names = ["job", *(column.name for column in kept)]
-    tx.execute(insert(strays).from_select(names, chosen))
-
-
-def _is_copied(tx: Tx, seq: int, wanted: int, job: JobId) -> bool:
-    """Whether all items of the plan are there; a pruned plan has none left."""
-    count = tx.execute(
-        select(func.count()).select_from(items).where(items.c.job == seq)
-    ).scalar_one()
-    if count != wanted:
-        raise RefusedRequest(
-            "wrong_state",
-            f"the plan of job {job} has {count} items left of {wanted}: make a new dry run",
-            data={"job": job},
-        )
-    return True
 
 
 def drop_some_duplicates(tx: Tx, job: JobId) -> bool:
@@ -94,7 +43,7 @@ def count_items(tx: Tx, job: JobId) -> Job:
         select(func.count()).select_from(items).where(items.c.job == row.seq)
     ).scalar_one()
     given = row.items + row.duplicates
-    if row.plan is not None:
+    if row.plan is not None or row.parent is not None:
         given = count
     values = {"items": count, "duplicates": given - count}
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
@@ -103,14 +52,35 @@ def count_items(tx: Tx, job: JobId) -> Job:
 
 def places(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
     """(position, bytes, is open) beyond a position."""
-    row = job_row(tx, job)
+    seq = job_row(tx, job).seq
+    read: list[tuple[int, int, bool]] = []
+    while len(read) < limit:
+        first, last = stretch(tx, seq, read[-1][0] if read else after, limit - len(read))
+        if last < first:
+            break
+        read += _places_between(tx, seq, first, last)
+    return read
+
+
+def _places_between(tx: Tx, seq: int, first: int, last: int) -> list[tuple[int, int, bool]]:
+    """(position, bytes, is open) of a stretch."""
     found = tx.execute(
         select(items.c.position, func.length(items.c.item), items.c.key.is_not(None))
-        .where(items.c.job == row.seq, items.c.position > after)
+        .where(items.c.job == seq, items.c.position.between(first, last))
         .order_by(items.c.position)
-        .limit(limit)
     )
     return [(position, size, bool(is_open)) for position, size, is_open in found]
+
+
+def stretch(tx: Tx, seq: int, after: int, length: int) -> tuple[int, int]:
+    """From the first item beyond a position, so many places; (0, -1) at the end.
+
+    What is read is bounded by its places: a limit on rows alone would let the
+    database choose to sort all that is left of the job, once a stride.
+    """
+    beyond = (items.c.job == seq, items.c.position > after)
+    first = tx.execute(select(func.min(items.c.position)).where(*beyond)).scalar_one()
+    return (0, -1) if first is None else (first, first + length - 1)
 
 
 def last_cut(tx: Tx, job: JobId) -> int:
@@ -126,7 +96,7 @@ def last_cut(tx: Tx, job: JobId) -> int:
 
 
 def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
-    """Insert ready ranges, with the counts of those refused at the door."""
+    """Insert ready ranges, with the counts of the strays that are there already."""
     row = locked_job_row(tx, job)
     if row.state != JobState.PLANNING:
         return
@@ -134,21 +104,36 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
     cuts = [cut for cut in cuts if edge is not None and cut.first >= edge]
     if not cuts or cuts[0].first != edge:
         return
-    refused = _refused_positions(tx, row.seq, cuts[0].first, cuts[-1].last)
+    tallies = _stray_tallies(tx, row.seq, cuts)
     values = []
-    for cut in cuts:
-        count = sum(cut.first <= position <= cut.last for position in refused) if refused else 0
+    for cut, counts in zip(cuts, tallies, strict=True):
+        is_done = sum(counts.values()) - counts[None] == cut.items
         values.append(
             {
                 "job": row.seq,
                 "first": cut.first,
                 "last": cut.last,
                 "items": cut.items,
-                "state": "done" if count == cut.items else "ready",
-                STRAY_COLUMNS[Verdict.REJECTED]: count,
+                "state": "done" if is_done else "ready",
+                OPEN_STRAYS: counts[None],
+                **{name: counts[verdict.value] for verdict, name in STRAY_COLUMNS.items()},
             }
         )
     tx.execute(tx.insert(batches).on_conflict_do_nothing(), values)
+
+
+def _stray_tallies(tx: Tx, seq: int, cuts: Sequence[Cut]) -> list[Counter[str | None]]:
+    """For each cut its strays by verdict: refused at the door, or in doubt from a parent."""
+    found = tx.execute(
+        select(strays.c.position, strays.c.verdict).where(
+            strays.c.job == seq, strays.c.position.between(cuts[0].first, cuts[-1].last)
+        )
+    )
+    firsts = [cut.first for cut in cuts]
+    tallies: list[Counter[str | None]] = [Counter() for _ in cuts]
+    for stray in found:
+        tallies[bisect_right(firsts, stray.position) - 1][stray.verdict] += 1
+    return tallies
 
 
 def _first_uncut(tx: Tx, seq: int) -> int | None:
@@ -164,17 +149,6 @@ def _first_uncut(tx: Tx, seq: int) -> int | None:
         )
     ).scalar_one()
     return found
-
-
-def _refused_positions(tx: Tx, seq: int, first: int, last: int) -> Sequence[int]:
-    """Positions that were refused at the door."""
-    return list(
-        tx.execute(
-            select(strays.c.position).where(
-                strays.c.job == seq, strays.c.position.between(first, last)
-            )
-        ).scalars()
-    )
 
 
 def start(tx: Tx, job: JobId) -> bool:

@@ -22,6 +22,9 @@ SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
+    # A plan without the values cannot use the partial indexes, and one that was
+    # made while the tables were small reads all of a large job.
+    "plan_cache_mode": "force_custom_plan",
 }
 
 #: Seconds and probes after which a silent connection counts as lost. The last
@@ -49,6 +52,7 @@ class PostgresqlDialect:
     insert = staticmethod(postgresql.insert)
     now = NOW
     locks_rows = True
+    has_lateral = True
 
     def __init__(self, url: URL) -> None:
         self.engine = _engine(url)

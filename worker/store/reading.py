@@ -32,6 +32,9 @@ from worker.store.transaction import Tx, as_job, as_mark, job_row
 
 #: Ranges looked at in one go when outcomes of one verdict are read.
 RANGES_AT_ONCE = 200
+#: Places looked at in one go. A limit on rows alone would let the database
+#: choose to sort all that is left of the job.
+PLACES_AT_ONCE = 1_000
 
 
 def tally_of(tx: Tx, seq: int) -> dict[Verdict, int]:
@@ -144,9 +147,9 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
     room = size
     reached = after
     while True:
-        read = _read(tx, seq, verdict, reached, limit - len(rows))
+        read = _read(tx, seq, verdict, reached)
         for position, outcome, length in read:
-            if rows and room < length:
+            if rows and (room < length or len(rows) == limit):
                 return Page(tuple(rows), reached)
             reached = position
             if outcome is not None and (verdict is None or outcome.mark.verdict is verdict):
@@ -159,25 +162,32 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
 
 
 def _read(
-    tx: Tx, seq: int, verdict: Verdict | None, after: int, limit: int
+    tx: Tx, seq: int, verdict: Verdict | None, after: int
 ) -> list[tuple[int, Outcome | None, int]]:
     """(position, outcome or None while it is open, bytes) of the next items."""
     ranges = _ranges(tx, seq, verdict, after)
     if not ranges:
         return []
     first = max(after + 1, ranges[0].first)
+    last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
     # Where ranges between them were left out, their items are not read.
-    spans = [items.c.position.between(max(first, row.first), row.last) for row in ranges]
-    whole = items.c.position.between(first, ranges[-1].last)
+    spans = [
+        items.c.position.between(max(first, row.first), row.last)
+        for row in ranges
+        if row.first <= last
+    ]
     found = tx.execute(
         select(items.c.position, items.c.item)
-        .where(items.c.job == seq, whole, *([or_(*spans)] if verdict else []))
+        .where(
+            items.c.job == seq,
+            items.c.position.between(first, last),
+            *([or_(*spans)] if verdict else []),
+        )
         .order_by(items.c.position)
-        .limit(limit)
     ).all()
     if not found:
-        # Only holes are left of these ranges.
-        return [(ranges[-1].last, None, 0)]
+        # Only holes are left of these places.
+        return [(last, None, 0)]
     marks = _stray_marks(tx, seq, found[0].position, found[-1].position)
     return list(_merge(found, ranges, marks))
 
@@ -232,7 +242,7 @@ def _merge(
 def _is_more(tx: Tx, seq: int, after: int) -> bool:
     """Whether items lie beyond a position."""
     beyond = select(items.c.position).where(items.c.job == seq, items.c.position > after)
-    return tx.first(beyond.limit(1)) is not None
+    return tx.first(beyond.order_by(items.c.position).limit(1)) is not None
 
 
 def mentions(tx: Tx, key: bytes, limit: int) -> Sequence[Mention]:

@@ -12,7 +12,7 @@ from worker.batch import BatchState, Claimed, Returned
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted
-from worker.store.claiming import claimed_of
+from worker.store.ranges import claimed_of
 from worker.store.tables import (
     EPOCH,
     OPEN_STRAYS,
@@ -191,15 +191,15 @@ def split(tx: Tx, seq: int, first: int, middle: int) -> None:
     """The row keeps the left part, a new row takes the right."""
     row = tx.execute(select(batches).where(batches.c.job == seq, batches.c.first == first)).one()
     right = {column.name: getattr(row, column.name) for column in batches.c}
-    right.update(first=middle, is_half=True, **_counts(tx, seq, middle, row.last))
+    right.update(first=middle, is_half=True, **counts_of(tx, seq, middle, row.last))
     right["state"] = _state_of(right)
     tx.execute(insert(batches).values(**right))
-    left: dict[str, Any] = {"last": middle - 1, **_counts(tx, seq, first, middle - 1)}
+    left: dict[str, Any] = {"last": middle - 1, **counts_of(tx, seq, first, middle - 1)}
     left["state"] = _state_of({**left, "verdict": row.verdict})
     tx.execute(update(batches).where(batches.c.job == seq, batches.c.first == first).values(**left))
 
 
-def _counts(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
+def counts_of(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
     """The items and strays of a part, counted."""
     within = (items.c.job == seq, items.c.position.between(first, last))
     number = tx.execute(select(func.count()).select_from(items).where(*within)).scalar_one()
@@ -238,23 +238,29 @@ def _end_where_ending(tx: Tx, ready: Sequence[Returned], now: datetime) -> set[J
     for seq, job in ending.items():
         firsts = [one.batch.first for one in ready if one.batch.seq == seq]
         firsts += [one.split_at for one in ready if one.batch.seq == seq and one.split_at]
-        end_ranges(tx, job, firsts, now)
+        end_ranges(tx, seq, firsts, now, code=end_code(job), message=job.reason)
     return {JobId(row.id) for row in ending.values()}
 
 
-def end_ranges(tx: Tx, job: Row[Any], firsts: Sequence[int], now: datetime) -> None:
+def end_code(job: Row[Any]) -> str:
+    """The code of items that a job which ends early leaves undone."""
+    return {"cancel": "cancelled", "decline": "declined"}.get(job.wish, "stopped")
+
+
+def end_ranges(
+    tx: Tx, seq: int, firsts: Sequence[int], now: datetime, *, code: str, message: str | None
+) -> None:
     """End ready ranges: what is open is skipped, or unknown in doubt.
 
     Set-based, so that a job of a million is not read in order to be cancelled.
     """
-    code = {"cancel": "cancelled", "decline": "declined"}.get(job.wish, "stopped")
     named = (
-        batches.c.job == job.seq,
+        batches.c.job == seq,
         batches.c.first.in_(firsts),
         batches.c.state == BatchState.READY.value,
     )
     for row in tx.execute(select(batches).where(*named, batches.c[OPEN_STRAYS] > 0)).all():
-        _end_open_strays(tx, row, code, job.reason, now)
+        _end_open_strays(tx, row, now, code=code, message=message)
     verdict = case((batches.c.doubt, Verdict.UNKNOWN.value), else_=Verdict.SKIPPED.value)
     undecided = batches.c.verdict.is_(None)
     tx.execute(
@@ -266,13 +272,15 @@ def end_ranges(tx: Tx, job: Row[Any], firsts: Sequence[int], now: datetime) -> N
             # Calls that cannot have run, such as refused connections, sent nothing.
             calls=case((undecided & ~batches.c.doubt, 0), else_=batches.c.calls),
             code=case((undecided, code), else_=batches.c.code),
-            message=case((undecided, job.reason), else_=batches.c.message),
+            message=case((undecided, message), else_=batches.c.message),
             decided_at=func.coalesce(batches.c.decided_at, literal(now, Moment)),
         )
     )
 
 
-def _end_open_strays(tx: Tx, row: Row[Any], code: str, message: str | None, now: datetime) -> None:
+def _end_open_strays(
+    tx: Tx, row: Row[Any], now: datetime, *, code: str, message: str | None
+) -> None:
     """End the open strays of one range and count its strays anew."""
     within = (strays.c.job == row.job, strays.c.position.between(row.first, row.last))
     verdict = case((strays.c.doubt, Verdict.UNKNOWN.value), else_=Verdict.SKIPPED.value)
@@ -290,7 +298,7 @@ def _end_open_strays(tx: Tx, row: Row[Any], code: str, message: str | None, now:
     tx.execute(
         update(batches)
         .where(batches.c.job == row.job, batches.c.first == row.first)
-        .values(**_counts(tx, row.job, row.first, row.last))
+        .values(**counts_of(tx, row.job, row.first, row.last))
     )
 
 

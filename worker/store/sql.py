@@ -13,7 +13,17 @@ from api_adapters.base import Verdict
 from worker.batch import Claimed, Returned
 from worker.errors import BadConfiguration, StoreUnavailable
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
-from worker.store import claiming, ending, landing, looking, planning, reading, recording
+from worker.store import (
+    claiming,
+    copying,
+    ending,
+    forgetting,
+    landing,
+    looking,
+    planning,
+    reading,
+    recording,
+)
 from worker.store.base import (
     Appetite,
     Breached,
@@ -23,10 +33,12 @@ from worker.store.base import (
     Claim,
     Cut,
     Event,
+    Forgotten,
     LeaseId,
     Look,
     Mention,
     Noted,
+    Owed,
     Page,
     Sealed,
     Store,
@@ -97,7 +109,11 @@ class SqlStore(Store):
 
     def copy_plan(self, job: JobId, *, limit: int) -> bool:
         with self._write() as tx:
-            return planning.copy_plan(tx, job, limit)
+            return copying.copy_plan(tx, job, limit)
+
+    def copy_leftovers(self, job: JobId, *, limit: int) -> bool:
+        with self._write() as tx:
+            return copying.copy_leftovers(tx, job, limit)
 
     def drop_duplicates(self, job: JobId) -> Job:
         """In strides, each a transaction of its own; the count is the last one."""
@@ -202,6 +218,14 @@ class SqlStore(Store):
         with self._write() as tx:
             return ending.settle(tx, job)
 
+    def owed(self, *, limit: int) -> Sequence[Owed]:
+        with self._read() as tx:
+            return ending.owed(tx, limit)
+
+    def pay(self, job: JobId) -> None:
+        with self._write() as tx:
+            ending.pay(tx, job)
+
     # -- commands -----------------------------------------------------------
 
     def pause(self, job: JobId, who: Who) -> None:
@@ -228,6 +252,10 @@ class SqlStore(Store):
         reason = who.reason or (f"declined by {who.by}" if who.by else "declined")
         with self._write() as tx:
             ending.decline(tx, job, reason, who)
+
+    def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
+        with self._write() as tx:
+            return forgetting.forget(tx, target, key, who)
 
     # -- reading ------------------------------------------------------------
 

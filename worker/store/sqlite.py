@@ -26,6 +26,7 @@ class SqliteDialect:
     now = NOW
     #: There is one writer, so rows need no locks of their own.
     locks_rows = False
+    has_lateral = False
 
     def __init__(self, url: URL) -> None:
         self.path = Path(url.database or "")

@@ -122,6 +122,10 @@ jobs = Table(
     Column("approved", Boolean, nullable=False, default=False),
     # The job whose frozen items this one takes.
     Column("plan", String(36)),
+    # The verdicts of the parent's items that a retry takes, as a JSON list.
+    Column("leftovers", Text),
+    # How long the items are kept once the job is settled; None is for ever.
+    Column("retain_for", Length),
     # A digest of all that was asked for beside the items.
     Column("options", String(64), nullable=False),
     Column("chunk_items", Integer, nullable=False),
@@ -160,6 +164,7 @@ jobs = Table(
         sqlite_where=text("finished_at IS NULL"),
         postgresql_where=text("finished_at IS NULL"),
     ),
+    Index("jobs_owed", "seq", sqlite_where=text("owed"), postgresql_where=text("owed")),
     sqlite_autoincrement=True,
 )
 

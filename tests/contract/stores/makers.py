@@ -23,4 +23,15 @@ def make_sqlite(clock: Clock, directory: Path) -> Store:
     return SqlStore(url, clock=clock)
 
 
-MAKERS: dict[str, Callable[[Clock, Path], Store]] = {"memory": make_memory, "sqlite": make_sqlite}
+def make_postgresql(clock: Clock, directory: Path) -> Store:
+    """A database on a server that the tests start."""
+    from tests.postgres import BorrowedStore
+
+    return BorrowedStore(clock)
+
+
+MAKERS: dict[str, Callable[[Clock, Path], Store]] = {
+    "memory": make_memory,
+    "sqlite": make_sqlite,
+    "postgresql": make_postgresql,
+}

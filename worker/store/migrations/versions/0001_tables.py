@@ -142,6 +142,8 @@ def upgrade() -> None:
         sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("approved", sa.Boolean(), nullable=False),
         sa.Column("plan", sa.String(length=36), nullable=True),
+        sa.Column("leftovers", sa.Text(), nullable=True),
+        sa.Column("retain_for", sa.BigInteger(), nullable=True),
         sa.Column("options", sa.String(length=64), nullable=False),
         sa.Column("chunk_items", sa.Integer(), nullable=False),
         sa.Column("chunks", sa.Integer(), nullable=True),
@@ -163,6 +165,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "jobs_owed",
+        "jobs",
+        ["seq"],
+        unique=False,
+        sqlite_where=sa.text("owed"),
+        postgresql_where=sa.text("owed"),
     )
     op.create_index("jobs_by_parent", "jobs", ["parent"], unique=False)
     op.create_index(
