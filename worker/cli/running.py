@@ -90,6 +90,8 @@ def _run(
         workers_of(deployment.environment, number=number) as processes,
         client_of(deployment, timeout=START_TIMEOUT) as client,
     ):
+        # Whoever runs it by hand wants to know now, whatever was wrong before.
+        deployment.store.open_target(target.name, me)
         try:
             send(
                 client,
@@ -137,6 +139,7 @@ def _look_after(deployment: Deployment, processes: Processes, job: JobId, target
     reason = deployment.store.target_note(target)["closed_reason"]
     if reason is not None:
         deployment.store.stop(job, reason=reason)
+        deployment.settler().settle(job)
 
 
 def _ask(target: Target, count: int | None) -> None:

@@ -9,7 +9,7 @@ from api_adapters.errors import BadSettings, CallFailed
 from worker.assembly import Deployment
 from worker.cli.ends import Exit, fail, say
 from worker.cli.jobs import print_table
-from worker.cli.places import ConfigOption, opened
+from worker.cli.places import ConfigOption, opened, who
 from worker.target import Target
 
 
@@ -56,6 +56,8 @@ def _check(deployment: Deployment, target: Target) -> bool:
         typer.echo(f"{target.name}: failed: {error}")
         return False
     typer.echo(f"{target.name}: ok: {checked.shown}")
+    if deployment.store.open_target(target.name, who(None, None)):
+        say("  it was closed after a wrong login or address, and is tried again now")
     say(f"  it cannot show: {checked.not_shown}")
     return True
 

@@ -351,6 +351,10 @@ class Store(Protocol):
         """
         ...
 
+    def open_target(self, target: str, who: Who) -> bool:
+        """Let a closed target be tried at once; False if it was not closed."""
+        ...
+
     def stop(self, job: JobId, *, reason: str) -> bool:
         """Let a job end because it cannot go on; False if it had ended or is ending."""
         ...

@@ -14,7 +14,7 @@ from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
 from worker.store.reading import status_of, tally_of
 from worker.store.recording import counts_of, end_code, end_ranges
-from worker.store.tables import batches, items, jobs, targets
+from worker.store.tables import EPOCH, batches, items, jobs, targets
 from worker.store.transaction import Tx, job_row, locked_job_row
 
 #: The state in which a job ends that was ended with a wish.
@@ -88,6 +88,18 @@ def close_target(tx: Tx, target: str, reason: str, rest: timedelta) -> timedelta
         tx.note("target.closed", now=now, target=target, detail={"reason": reason})
     closed_for: timedelta = now - since
     return closed_for
+
+
+def open_target(tx: Tx, target: str, who: Who) -> bool:
+    """Let a closed target be claimed from at once; False if it was not closed."""
+    opened = tx.changed(
+        update(targets)
+        .where(targets.c.name == target, targets.c.closed_at.is_not(None))
+        .values(closed_at=None, closed_reason=None, not_before=EPOCH)
+    )
+    if opened:
+        tx.note("target.opened", now=tx.now(), target=target, who=who)
+    return bool(opened)
 
 
 def end_ready(tx: Tx, job: JobId, limit: int) -> int:

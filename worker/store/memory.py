@@ -377,6 +377,16 @@ class MemoryStore(Store):
             row.not_before = now + rest
             return now - row.closed_at
 
+    def open_target(self, target: str, who: Who) -> bool:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            was_closed = row.closed_at is not None
+            if was_closed:
+                row.closed_at = row.closed_reason = row.not_before = None
+                self._rows.note("target.opened", now, job=None, target=target, who=who)
+            return was_closed
+
     def stop(self, job: JobId, *, reason: str) -> bool:
         """See the port."""
         with self._now() as now:

@@ -194,6 +194,10 @@ class SqlStore(Store):
         with self._write() as tx:
             return ending.close_target(tx, target, reason, rest)
 
+    def open_target(self, target: str, who: Who) -> bool:
+        with self._write() as tx:
+            return ending.open_target(tx, target, who)
+
     def stop(self, job: JobId, *, reason: str) -> bool:
         with self._write() as tx:
             return ending.wish_to_end(tx, job, "stop", reason, Who())
