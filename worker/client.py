@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from threading import Lock
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -198,7 +198,7 @@ class DeletionClient:
         options = {"dry_run": dry_run, "requested_by": requested_by, "notify": notify}
         order = _Order.of({"job": _id(job), "target": target, **options}, items, query)
         if order.is_one_message:
-            return str(self._ask(order.whole(), job=order.job)["job"])
+            return str(self._talk(order.job).ask(order.whole())["job"])
         return self._stream(order, is_named=job is not None)
 
     def post(
@@ -227,7 +227,7 @@ class DeletionClient:
         order = _Order.of({"job": _id(job), "target": target, **options}, items, query)
         if not order.is_one_message:
             return self._stream(order, is_named=job is not None)
-        self._publish(order.whole(), job=order.job)
+        self._talk(order.job).tell(order.whole())
         return order.job
 
     def status(self, job: str) -> JobStatus:
@@ -267,7 +267,7 @@ class DeletionClient:
         after: int | None = None
         while True:
             wanted = {"job": job, "verdict": verdict, "after": after, "limit": _ROWS_OF_A_PAGE}
-            page = self._ask(_Request.of("results", wanted), job=job)
+            page = self._talk(job).ask(_Request.of("results", wanted))
             yield from (_read(Outcome, row) for row in page["rows"])
             after = page["next"]
             if after is None:
@@ -276,7 +276,7 @@ class DeletionClient:
     def item(self, target: str, item: Item) -> dict[str, Any]:
         """What happened to an item, newest job first: the shape of `deletions item --json`."""
         request = _Request.of("item", {"target": target, "item": item})
-        history: dict[str, Any] = self._ask(request, job=None)
+        history: dict[str, Any] = self._talk(None).ask(request)
         return history
 
     def pause(self, job: str) -> JobStatus:
@@ -297,7 +297,7 @@ class DeletionClient:
 
     def _stream(self, order: "_Order", *, is_named: bool) -> str:
         """Send a job in chunks, a few of them unanswered at a time."""
-        talk = _Talk(self._line_of_this_process(), job=order.job, timeout=self._timeout)
+        talk = self._talk(order.job)
         talk.ask(order.open())
         try:
             count = 0
@@ -313,30 +313,17 @@ class DeletionClient:
             # knows would only stay open until it is given up.
             if not is_named:
                 with suppress(ClientError):
-                    self._publish(_Request.of("cancel", {"job": order.job}), job=order.job)
+                    talk.tell(_Request.of("cancel", {"job": order.job}))
             raise
         if sealed["missing"]:
             raise Refused("chunks_missing", f"job {order.job} lacks chunks", sealed)
         return order.job
 
     def _ask_about(self, task: str, job: str) -> Any:
-        return self._ask(_Request.of(task, {"job": job}), job=job)
+        return self._talk(job).ask(_Request.of(task, {"job": job}))
 
-    def _ask(self, request: "_Request", *, job: str | None) -> Any:
-        line = self._line_of_this_process()
-        return _Talk(line, job=job, timeout=self._timeout).ask(request)
-
-    def _publish(self, request: "_Request", *, job: str) -> None:
-        """Publish what nobody will ask the answer of."""
-        line = self._line_of_this_process()
-        until = time.monotonic() + self._timeout
-        while True:
-            try:
-                return line.publish(request, ignore_result=True)
-            except line.errors as error:
-                if time.monotonic() > until:
-                    raise NoAnswer(job) from error
-            time.sleep(_LAST_PAUSE)
+    def _talk(self, job: str | None) -> "_Talk":
+        return _Talk(self._line_of_this_process(), job=job, timeout=self._timeout)
 
     def _line_of_this_process(self) -> "_Line":
         """Connections are not shared with a process that forked this one."""
@@ -440,13 +427,13 @@ class _Order:
 
         So many of the first items' size fill half a MiB, which leaves room for
         later ones that are eight times as large in the 4 MiB of a message, and
-        is 10,000 for ids of up to 50 bytes. 250 fit whatever they are, since an
-        item is at most 16 KiB. Equal items give an equal number, so that a job
-        can be sent again.
+        is 10,000 for ids of up to 50 bytes. 80 fit whatever they are: an item is
+        at most 16 KiB, and three times that when its letters are written as
+        ASCII. Equal items give an equal number, so that a job can be sent again.
         """
         first = self.first or [""]
         size = max(sum(map(len, first)), 1)
-        return min(_MOST_ITEMS, max(250, len(first) * _MOST_BYTES // (2 * size)))
+        return min(_MOST_ITEMS, max(80, len(first) * _MOST_BYTES // (2 * size)))
 
 
 class _Talk:
@@ -465,6 +452,14 @@ class _Talk:
         self.send(request)
         return self.listen()
 
+    def tell(self, request: _Request) -> None:
+        """Publish a request of which no answer is wanted, nor kept. Raises NoAnswer."""
+        until = time.monotonic() + self._timeout
+        while not self._is_published(request, ignore_result=True):
+            if time.monotonic() > until:
+                raise NoAnswer(self._job) from self._trouble
+            time.sleep(_LAST_PAUSE)
+
     def send(self, request: _Request) -> None:
         """Send a request, and remember it until it is answered."""
         self._waiting[request.id] = request
@@ -481,7 +476,7 @@ class _Talk:
                 heard_at, pause = time.monotonic(), _FIRST_PAUSE
                 continue
             if time.monotonic() - heard_at > self._timeout:
-                raise self._silence() from self._trouble
+                self._give_up()
             self._send_what_is_due()
             time.sleep(pause)
             pause = min(pause * 1.2, _LAST_PAUSE)
@@ -489,12 +484,18 @@ class _Talk:
 
     def _send_what_is_due(self) -> None:
         for id_, request in self._waiting.items():
-            if time.monotonic() >= self._send_at[id_]:
-                try:
-                    self._line.publish(request)
-                    self._send_at[id_] = time.monotonic() + _REPEAT_AFTER
-                except self._line.errors as error:
-                    self._trouble = error
+            is_due = time.monotonic() >= self._send_at[id_]
+            if is_due and self._is_published(request, ignore_result=False):
+                self._send_at[id_] = time.monotonic() + _REPEAT_AFTER
+
+    def _is_published(self, request: _Request, *, ignore_result: bool) -> bool:
+        """Publish a request; whether the broker took it."""
+        try:
+            self._line.publish(request, ignore_result=ignore_result)
+        except self._line.errors as error:
+            self._trouble = error
+            return False
+        return True
 
     def _hear(self) -> list[Any]:
         """The answers that have come. Raises Refused."""
@@ -516,8 +517,10 @@ class _Talk:
             accepted.append(answer["result"])
         return accepted
 
-    def _silence(self) -> ClientError:
-        return self._trouble if isinstance(self._trouble, Refused) else NoAnswer(self._job)
+    def _give_up(self) -> NoReturn:
+        if isinstance(self._trouble, Refused):
+            raise self._trouble
+        raise NoAnswer(self._job) from self._trouble
 
 
 class _Line:
@@ -559,7 +562,7 @@ class _Line:
             *self._backend.channel_errors,
         )
 
-    def publish(self, request: _Request, *, ignore_result: bool = False) -> None:
+    def publish(self, request: _Request, *, ignore_result: bool) -> None:
         """Publish a request once. Raises one of `errors`."""
         headers, properties, _, _ = self._app.amqp.create_task_message(
             request.id,

@@ -6,9 +6,11 @@ what is shown of it is made here, from the arguments themselves.
 
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from celery import states
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.serialization import register
@@ -20,6 +22,11 @@ log = logging.getLogger("deletions.messages")
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: The argument by which a body that cannot be read tells its task.
 UNREADABLE = "__unreadable__"
+
+#: How names of targets and jobs look.
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: Of a message's id; a longer one is none.
+_LONGEST_ID = 256
 
 #: Arguments that may be shown: they name things of ours, never an item.
 _SHOWN = ("job", "target", "chunk", "chunks", "chunk_items", "verdict", "after", "limit")
@@ -36,10 +43,15 @@ def decode(body: str | bytes) -> Any:
     if len(body) > MAX_MESSAGE_BYTES:
         return _unreadable("too_large", f"a message is at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
         return _unreadable("invalid_message", f"the message is not JSON: {reason}")
+    if not _has_form(value):
+        # Celery's consumer takes the form for granted, and its process ends
+        # over a number, with the message given back for the next one.
+        return _unreadable("invalid_message", "expected [[], {arguments}, {}] as the body")
+    return value
 
 
 def read_plain_json() -> None:
@@ -53,7 +65,8 @@ def describe(arguments: Mapping[str, Any]) -> str:
     >>> describe({"target": "crm", "items": ["a", "b"]})
     "target='crm' items=2"
     """
-    shown = [f"{name}={_short(arguments[name])}" for name in _SHOWN if arguments.get(name)]
+    named = ((name, arguments.get(name)) for name in _SHOWN)
+    shown = [f"{name}={value!r}" for name, value in named if _may_be_shown(value)]
     if isinstance(items := arguments.get("items"), list):
         shown.append(f"items={len(items)}")
     if "item" in arguments:
@@ -96,7 +109,26 @@ class QuietRequest(Request):  # type: ignore[misc]  # Celery publishes no types
 
 
 class QuietConsumer(Consumer):  # type: ignore[misc]  # Celery publishes no types
-    """A consumer that drops what is no message of ours without logging its content."""
+    """A consumer that refuses what is no message of ours without logging its content.
+
+    The sender is told, where the message names its id.
+    """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """A handler whom no message can end the process with."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            # An empty body is never decoded, so nothing would tell its sender.
+            message.body = message.body or b"null"
+            try:
+                handle(message)
+            except self.connection_errors:
+                raise
+            except Exception as error:  # noqa: BLE001 (headers may break it in any way)
+                self._drop(message, type(error).__name__)
+
+        return on_message
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Something that is no task."""
@@ -115,21 +147,47 @@ class QuietConsumer(Consumer):  # type: ignore[misc]  # Celery publishes no type
         self._drop(message, type(exc).__name__)
 
     def _drop(self, message: Any, reason: str) -> None:
-        headers = message.headers or {}
+        headers = message.headers if isinstance(message.headers, dict) else {}
         name = str(headers.get("task"))[:100]
         log.warning("message.dropped", extra={"task": name, "reason": reason})
         message.reject_log_error(log, self.connection_errors)
+        self._refuse(headers.get("id"), reason)
+
+    def _refuse(self, task_id: Any, reason: str) -> None:
+        """Let the sender read why nothing comes of it."""
+        if not isinstance(task_id, str) or not 0 < len(task_id) <= _LONGEST_ID:
+            return
+        message = f"the message cannot be taken: {reason}"
+        error = {"code": "invalid_message", "message": message, "data": {}}
+        try:
+            self.app.backend.store_result(task_id, {"error": error}, states.SUCCESS)
+        # An answer that cannot be given must not cost the messages that follow.
+        except Exception as away:  # noqa: BLE001
+            log.warning("refusal.lost", extra={"cause": type(away).__name__})
 
 
-def _short(value: Any) -> str:
-    """A value that may be shown, however long its sender made it."""
-    return repr(value)[:64]
+def _may_be_shown(value: Any) -> bool:
+    """A number or a name: whatever else its sender put there may be an item."""
+    if isinstance(value, str):
+        return _NAME.fullmatch(value) is not None
+    return isinstance(value, int) and abs(value) < 2**31
 
 
 def _refuse_constant(name: str) -> Any:
     """NaN and Infinity are no JSON."""
     message = f"{name} is no JSON number"
     raise ValueError(message)
+
+
+def _has_form(value: Any) -> bool:
+    """Whether a body is a task's call, or one of Celery's own: a command, a result, events."""
+    match value:
+        case dict() | [list(), dict(), dict()]:
+            return True
+        case [dict(), *others]:
+            return all(isinstance(other, dict) for other in others)
+        case _:
+            return False
 
 
 def _unreadable(code: str, message: str) -> list[Any]:
