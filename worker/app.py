@@ -28,10 +28,21 @@ THREADS = 32
 
 WRONG_CONFIGURATION = 2
 
+_CELERYS_OWN = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+)
+
 
 def _configure() -> dict[str, Any]:
     """Every setting, with its reason."""
     places = _places()
+    # Celery would let these win over every setting: an application's own broker
+    # is not where our messages are.
+    for name in _CELERYS_OWN:
+        os.environ.pop(name, None)
     # Bounded sockets: without them a half-open connection hangs for ever.
     transport = {
         "socket_timeout": 10,

@@ -28,7 +28,7 @@ DEFAULT_DATA_DIR = ".deletions"
 LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_BROKERS = {"redis", "rediss", "redis+socket", "sentinel"}
+_BROKERS = {"redis", "rediss", "redis+socket"}
 _POSTGRESQL = {"postgres", "postgresql", "postgresql+psycopg"}
 
 
@@ -146,7 +146,7 @@ def _faults_of_socket(data_dir: Path) -> list[str]:
 def _faults_of_broker(variable: str, url: str | None) -> list[str]:
     if url is None or _scheme(url) in _BROKERS:
         return []
-    return [f"{variable}: expected redis://, rediss://, redis+socket:// or sentinel://"]
+    return [f"{variable}: expected redis://, rediss:// or redis+socket://"]
 
 
 def _store_url(given: str | None, *, data_dir: Path, cwd: Path, faults: list[str]) -> str:

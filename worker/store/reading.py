@@ -30,6 +30,8 @@ from worker.store.tables import (
 )
 from worker.store.transaction import Tx, as_job, as_mark, job_row
 
+#: Rows read before anything is known of how large the items are.
+FIRST_ROWS = 100
 #: Ranges looked at in one go when outcomes of one verdict are read.
 RANGES_AT_ONCE = 200
 #: Places looked at in one go. A limit on rows alone would let the database
