@@ -16,6 +16,9 @@ MISSING_EVERY = 40
 DOUBLED_EVERY = 50
 MALFORMED_EVERY = 400
 
+#: The variable that holds the practice password.
+PASSWORD = "DELETIONS_DEMO_PASSWORD"  # noqa: S105 (a variable's name)
+
 _MALFORMED: tuple[Any, ...] = ("", "no-uuid", "42", 42, {"link_id": 1}, None, 1.5, "../contacts")
 
 
@@ -77,6 +80,41 @@ class Monitor:
         """The practice server's own ledger, item by item."""
         return self._ask("?ids", None)
 
+    @property
+    def asked(self) -> list[Any]:
+        """The mixed lot that is submitted."""
+        return list(self.lot.asked)
+
+    @property
+    def configuration(self) -> str:
+        """The monitor as a target: each of them is a backend of its own."""
+        return f"""
+[targets.{self.name}]
+adapter = "bas_ip"
+base_url = "{self.base_url}"
+username = "{self.settings["username"]}"
+password = {{ env = "{PASSWORD}" }}
+"""
+
+    def faults(self, outcomes: Iterator[dict[str, Any]]) -> tuple[int, list[str]]:
+        """Hold outcomes against the server's own ledger; how many, and what differs."""
+        ledger = self.state()
+        remaining = set(ledger["remaining_ids"])
+        asked = {str(one).lower() for one in self.lot.asked}
+        faults = [
+            f"{self.name}: {key} was deleted and nobody asked for it"
+            for key in set(ledger["deleted_ids"]) - asked
+        ]
+        number = 0
+        for row in outcomes:
+            number += 1
+            key = str(row["item"]).lower()
+            if row["verdict"] in {"deleted", "absent"} and key in remaining:
+                faults.append(f"{self.name}: {key} is called {row['verdict']} and is still there")
+            if row["verdict"] == "deleted" and key not in ledger["deleted_ids"]:
+                faults.append(f"{self.name}: {key} is called deleted and was not there")
+        return number, faults
+
     def _output(self) -> Any:
         return self._process.stdout
 
@@ -84,23 +122,3 @@ class Monitor:
         with urllib.request.urlopen(f"{self._url}/_practice/state{query}", body) as answer:  # noqa: S310 (our own server)
             ledger: dict[str, Any] = json.load(answer)
         return ledger
-
-
-def faults_of_ledger(monitor: Monitor, outcomes: Iterator[dict[str, Any]]) -> tuple[int, list[str]]:
-    """Hold outcomes against the server's own ledger; how many, and what differs."""
-    ledger = monitor.state()
-    remaining = set(ledger["remaining_ids"])
-    asked = {str(one).lower() for one in monitor.lot.asked}
-    faults = [
-        f"{monitor.name}: {key} was deleted and nobody asked for it"
-        for key in set(ledger["deleted_ids"]) - asked
-    ]
-    number = 0
-    for row in outcomes:
-        number += 1
-        key = str(row["item"]).lower()
-        if row["verdict"] in {"deleted", "absent"} and key in remaining:
-            faults.append(f"{monitor.name}: {key} is called {row['verdict']} and is still there")
-        if row["verdict"] == "deleted" and key not in ledger["deleted_ids"]:
-            faults.append(f"{monitor.name}: {key} is called deleted and was not there")
-    return number, faults

@@ -1,0 +1,212 @@
+"""The adapter: one statement a call, and a verdict for every key."""
+
+import datetime as dt
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, delete, literal, select
+
+from api_adapters.base import (
+    Adapter,
+    Checked,
+    Deadline,
+    Finding,
+    Item,
+    Limits,
+    Pace,
+    Presence,
+    Reply,
+    Verdict,
+)
+from api_adapters.errors import BadItem, CallFailed, Hopeless
+from api_adapters.sql_table.connecting import Database
+from api_adapters.sql_table.failures import Kept
+from api_adapters.sql_table.looking import Values, holdable, moment_of, still_there, text_of
+from api_adapters.sql_table.querying import Query, condition, frozen, parse_query
+from api_adapters.sql_table.reflecting import KeyTable, key_text, reflect
+from api_adapters.sql_table.settings import SqlTableSettings
+
+#: Rows of one page of `find`.
+PAGE = 1_000
+#: SQLite takes 32,766 values a statement, PostgreSQL twice that.
+MOST_VALUES = 30_000
+#: Seconds that a statement needs to be worth beginning.
+WORTH_BEGINNING = 0.5
+
+_DELETED = Finding(Verdict.DELETED)
+_ABSENT = Finding(Verdict.ABSENT)
+
+
+class SqlTable(Adapter):
+    """Deletes rows of one table by their key."""
+
+    Settings = SqlTableSettings
+    limits = Limits(max_items_per_call=1_000, max_items_per_probe=1_000)
+    can_probe = True
+    identity: ClassVar[tuple[str, ...]] = ("url", "table", "schema_name", "key")
+
+    def __init__(self, settings: SqlTableSettings, *, pace: Pace) -> None:
+        self._settings = settings
+        self._pace = pace
+        connections = settings.max_in_flight or self.limits.max_in_flight
+        self._database = Database(settings.address, connections=connections)
+        self._known: KeyTable | None = None
+        self._lock = threading.Lock()
+
+    def key(self, item: Item) -> str:
+        """The text of the key's value, or the texts of its values as a JSON list.
+
+        Local: the table is not asked. That equal keys are one row, and one row
+        has one key, holds because `delete` rejects every other spelling.
+        """
+        names = self._settings.key
+        if len(names) == 1:
+            return text_of(item)
+        if not isinstance(item, dict) or set(item) != set(names):
+            raise BadItem(f"expected an object with {', '.join(names)}")
+        return key_text([text_of(item[name]) for name in names])
+
+    def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
+        return self._delete(items, None, until)
+
+    def delete_found(
+        self, items: Mapping[str, Item], query: Mapping[str, Any], *, until: Deadline
+    ) -> Reply:
+        """Delete items only while they match the frozen query that found them."""
+        return self._delete(items, self._parse(query), until)
+
+    def probe(self, items: Mapping[str, Item], *, until: Deadline) -> Mapping[str, Presence]:
+        table = self._table(until)
+        values, _ = holdable(table, items)
+        self._pace.enter(until)
+        with self._database.looking(until) as connection:
+            there = still_there(connection, table, values)
+        return {key: Presence.THERE if key in there else Presence.GONE for key in values}
+
+    def check_query(self, query: Mapping[str, Any]) -> None:
+        self._parse(query)
+
+    def freeze(self, query: Mapping[str, Any], *, until: Deadline) -> dict[str, Any]:
+        """The query with its age reckoned once, by the database's clock."""
+        parsed = self._parse(query)
+        if parsed.older_than is None or parsed.older_than.age is None:
+            return frozen(parsed, dt.datetime.now(dt.UTC))
+        self._pace.enter(until)
+        with self._database.looking(until) as connection:
+            return frozen(parsed, moment_of(connection))
+
+    def find(self, query: Mapping[str, Any], *, until: Deadline) -> Iterator[Item]:
+        """List the keys of matching rows, in the order of the key.
+
+        A row that comes in behind the page that is read is not found.
+        """
+        fixed = self._parse(self.freeze(query, until=until))
+        table = self._table(until)
+        matching = condition(fixed, table)
+        chosen = select(*table.key).select_from(table.table).where(matching)
+        page = chosen.order_by(*table.key).limit(PAGE)
+        rows = self._page(page, until)
+        while rows:
+            yield from (table.item_of(row) for row in rows)
+            rows = self._page(page.where(table.is_beyond(rows[-1])), until)
+
+    def check(self, *, until: Deadline) -> Checked:
+        """Have the deletion explained, which asks for the same rights and deletes nothing."""
+        table = self._table(until, again=True)
+        statement = delete(table.table).where(literal(value=False)).returning(*table.key)
+        with self._database.deleting(until) as connection:
+            sql = str(statement.compile(connection, compile_kwargs={"literal_binds": True}))
+            connection.exec_driver_sql(f"EXPLAIN {sql}".replace("%", "%%"))
+        self._check_file()
+        return Checked(
+            shown="the database takes the login; the table is there, its key names one row, "
+            "and its rows may be deleted",
+            not_shown="which rows foreign keys, triggers or row-level security keep",
+        )
+
+    def close(self) -> None:
+        self._database.close()
+
+    # -- deleting -------------------------------------------------------------
+
+    def _delete(self, items: Mapping[str, Item], query: Query | None, until: Deadline) -> Reply:
+        """One statement; where a row may not be deleted, halves, until it stands alone."""
+        table = self._table(until)
+        matching = condition(query, table) if query is not None else None
+        values, findings = holdable(table, items)
+        most = MOST_VALUES // len(table.names)
+        parts = [dict(list(values.items())[:most])] if values else []
+        unsent = set(values) - set(parts[0] if parts else ())
+        while parts:
+            part = parts.pop()
+            if until.seconds_left < WORTH_BEGINNING and findings:
+                unsent.update(part)
+                continue
+            try:
+                findings |= self._delete_part(table, part, matching, until)
+            except Kept as kept:
+                if len(part) == 1:
+                    findings |= dict.fromkeys(part, Finding(Verdict.DENIED, code=kept.code))
+                else:
+                    parts += _halves(part)
+            except CallFailed as error:
+                if not findings and not unsent:
+                    raise
+                unsent.update(key for other in parts for key in other)
+                return Reply(findings, frozenset(unsent), error=error)
+        return Reply(findings, frozenset(unsent))
+
+    def _delete_part(
+        self, table: KeyTable, part: Values, matching: ColumnElement[bool] | None, until: Deadline
+    ) -> dict[str, Finding]:
+        """Delete some rows in one transaction, and look at what was not returned."""
+        self._pace.enter(until)
+        statement = delete(table.table).where(table.is_one_of(part.values()))
+        if matching is not None:
+            statement = statement.where(matching)
+        with self._database.deleting(until) as connection:
+            rows = connection.execute(statement.returning(*table.key)).all()
+            deleted = {table.key_of(row) for row in rows}
+            if not deleted <= set(part):
+                # Not committed: a column that ignores case, say, took more than was named.
+                raise Hopeless("the key column compares loosely: name another", may_have_run=False)
+            silent = {key: value for key, value in part.items() if key not in deleted}
+            there = still_there(connection, table, silent, matching) if silent else {}
+        findings = {key: _kept(there[key]) if key in there else _ABSENT for key in silent}
+        return findings | dict.fromkeys(deleted, _DELETED)
+
+    # -- the table ------------------------------------------------------------
+
+    def _table(self, until: Deadline, *, again: bool = False) -> KeyTable:
+        """The table as it was first seen; a check looks again."""
+        with self._lock:
+            if self._known is None or again:
+                with self._database.looking(until) as connection:
+                    self._known = reflect(connection, self._settings)
+            return self._known
+
+    def _page(self, page: Any, until: Deadline) -> Sequence[Any]:
+        self._pace.enter(until)
+        with self._database.looking(until) as connection:
+            return connection.execute(page).all()
+
+    def _parse(self, query: Mapping[str, Any]) -> Query:
+        return parse_query(query, self._settings.query_columns)
+
+    def _check_file(self) -> None:
+        url = self._settings.address()
+        if url.get_backend_name() == "sqlite" and not os.access(url.database or "", os.W_OK):
+            raise Hopeless("the file may not be written to", may_have_run=False)
+
+
+def _kept(still_matches: bool) -> Finding:  # noqa: FBT001 (what was seen)
+    """A row that is there after the statement: it did not match, or a trigger kept it."""
+    return Finding(Verdict.DENIED, code="kept_by_trigger" if still_matches else "no_longer_matches")
+
+
+def _halves(part: Mapping[str, tuple[Any, ...]]) -> list[dict[str, tuple[Any, ...]]]:
+    rows = list(part.items())
+    middle = len(rows) // 2
+    return [dict(rows[:middle]), dict(rows[middle:])]

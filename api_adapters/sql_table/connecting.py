@@ -1,0 +1,214 @@
+"""Transactions that end by a call's deadline, and errors told as the worker knows them."""
+
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from api_adapters.base import Deadline
+from api_adapters.errors import Hopeless, Transient
+from api_adapters.sql_table.failures import failure, not_connected
+
+#: Seconds after the deadline at which a server that does not even answer its
+#: own statement timeout is left.
+GRACE = 1.0
+
+_POSTGRESQL = {
+    "application_name": "deletion-worker sql_table",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class Database:
+    """One database; connections are opened when they are first needed."""
+
+    def __init__(self, address: Callable[[], URL], *, connections: int) -> None:
+        self._address = address
+        self._connections = connections
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def deleting(self, until: Deadline) -> Iterator[Connection]:
+        """One transaction that writes.
+
+        Raises:
+            Transient, Refused, Hopeless; Kept: a row may not be deleted.
+        """
+        with self._transaction(until, _begin_deleting) as connection:
+            yield connection
+
+    @contextmanager
+    def looking(self, until: Deadline) -> Iterator[Connection]:
+        """One transaction that only reads. Raises Transient, Refused, Hopeless."""
+        with self._transaction(until, _begin_looking) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give back connections; safe to repeat."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    @contextmanager
+    def _transaction(
+        self, until: Deadline, begin: Callable[[Connection, Deadline], None]
+    ) -> Iterator[Connection]:
+        if until.seconds_left <= 0:
+            raise Transient("the time of the call is used up", may_have_run=False)
+        connection = self._connect()
+        try:
+            with _cut_off(connection, until):
+                try:
+                    begin(connection, until)
+                except DBAPIError as error:
+                    # Nothing was asked yet, so an idle connection that had ended costs nothing.
+                    raise not_connected(error) from error
+                yield connection
+                _commit(connection)
+        except DBAPIError as error:
+            raise failure(error) from error
+        finally:
+            with suppress(DBAPIError):
+                _roll_back(connection)
+            connection.close()
+
+    def _connect(self) -> Connection:
+        engine = self._current_engine()
+        try:
+            return engine.connect()
+        except DBAPIError as error:
+            raise not_connected(error) from error
+        except PoolTimeout as error:
+            raise Transient("no connection is free", may_have_run=False) from error
+
+    def _current_engine(self) -> Engine:
+        """The engine of the address as it is now: a secret may have been changed."""
+        url = self._address()
+        with self._lock:
+            if self._engine is not None and self._engine.url != url:
+                self._engine.dispose()
+                self._engine = None
+            if self._engine is None:
+                self._engine = _make_engine(url, self._connections)
+            return self._engine
+
+
+def _make_engine(url: URL, connections: int) -> Engine:
+    options: dict[str, Any] = {
+        "poolclass": QueuePool,
+        "pool_size": connections,
+        "max_overflow": 2,
+        "pool_timeout": 10,
+    }
+    if url.get_backend_name() == "sqlite":
+        return _make_sqlite_engine(url, options)
+    try:
+        engine = create_engine(url, connect_args=_POSTGRESQL, **options)
+    except ModuleNotFoundError as error:
+        raise Hopeless(
+            "psycopg is missing: install 'deletion-worker[postgresql]' where the workers run",
+            may_have_run=False,
+            closes_target=True,
+        ) from error
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.execute("SELECT set_config('timezone', 'UTC', false)")
+        connection.commit()
+
+    return engine
+
+
+def _make_sqlite_engine(url: URL, options: dict[str, Any]) -> Engine:
+    # Opened as it is: SQLite would make an empty file of a wrong path.
+    file = f"file:{quote(url.database or '')}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(file, uri=True, check_same_thread=False)
+
+    engine = create_engine(url, creator=connect, isolation_level="AUTOCOMMIT", **options)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    return engine
+
+
+def _begin_deleting(connection: Connection, until: Deadline) -> None:
+    milliseconds = max(1, int(until.seconds_left * 1000))
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    # Deferred constraints speak up at the statement, where their rows can be told apart.
+    connection.exec_driver_sql(
+        f"SET LOCAL statement_timeout = {milliseconds}; SET CONSTRAINTS ALL IMMEDIATE"
+    )
+
+
+def _begin_looking(connection: Connection, until: Deadline) -> None:
+    milliseconds = max(1, int(until.seconds_left * 1000))
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(
+        f"SET LOCAL statement_timeout = {milliseconds}; SET TRANSACTION READ ONLY"
+    )
+
+
+def _commit(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("COMMIT")
+    connection.commit()
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.invalidated:
+        return
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite" and driver.in_transaction:
+        connection.exec_driver_sql("ROLLBACK")
+    connection.rollback()
+
+
+@contextmanager
+def _cut_off(connection: Connection, until: Deadline) -> Iterator[None]:
+    """Break off what runs at the deadline, whether or not the server does it."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        timer = threading.Timer(max(0.0, until.seconds_left), driver.interrupt)
+    else:
+        descriptor = os.dup(driver.fileno())
+        timer = threading.Timer(until.seconds_left + GRACE, _hang_up, [descriptor])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if connection.dialect.name != "sqlite":
+            os.close(descriptor)
+
+
+def _hang_up(descriptor: int) -> None:
+    """Let whoever waits for this connection see its end."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
+        line.shutdown(socket.SHUT_RDWR)

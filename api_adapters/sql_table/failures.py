@@ -1,0 +1,90 @@
+"""What a database's error means for the call.
+
+All that a call does is one transaction, so whatever fails before the commit is
+sent has done nothing, unless the connection was lost: then nobody knows.
+"""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
+
+#: SQLSTATEs that pass by themselves: rolled back, cancelled, no room, starting.
+_PASSING = {"40", "53", "55", "57", "58"}
+_FOREIGN_KEY = {"23503", "23001"}
+#: What a trigger raises by itself.
+_RAISED = "P0001"
+#: What psycopg tells of a login or an address only in the server's words.
+_WRONG_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password")
+_WRONG_FILE = {"SQLITE_CANTOPEN", "SQLITE_NOTADB", "SQLITE_AUTH", "SQLITE_PERM", "SQLITE_READONLY"}
+_NOT_NOW = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT", "SQLITE_FULL", "SQLITE_IOERR"}
+
+
+class Kept(Exception):
+    """The database refused to delete one of the rows, and so deleted none."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def not_connected(error: DBAPIError) -> CallFailed:
+    """Nobody answered, or not as one who may come in; nothing was sent."""
+    said = str(error.orig).strip()
+    state = _sqlite_state(error.orig)
+    if state in _WRONG_FILE or any(words in said for words in _WRONG_LOGIN):
+        return Hopeless(
+            f"the database cannot be opened: {_line(said)}; change url",
+            may_have_run=False,
+            closes_target=True,
+        )
+    return Transient(f"the database does not answer: {_line(said)}", may_have_run=False)
+
+
+def failure(error: DBAPIError) -> CallFailed | Kept:
+    """What went wrong in a statement or at the commit."""
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_failure(error.orig)
+    state = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated or state is None:
+        return Transient("the connection to the database was lost")
+    return _postgresql_failure(state, error.orig)
+
+
+def _postgresql_failure(state: str, error: Any) -> CallFailed | Kept:
+    said = _line(getattr(error.diag, "message_primary", None) or type(error).__name__)
+    match state[:2]:
+        case "23":
+            return Kept("foreign_key" if state in _FOREIGN_KEY else "constraint")
+        case "P0" if state == _RAISED:
+            return Kept("trigger")
+        case "22":
+            return Refused("the database cannot hold one of the values", may_have_run=False)
+        case passing if passing in _PASSING:
+            return Transient(f"the database: {said}", may_have_run=False, code=state)
+    if state == "42501":
+        return Hopeless(f"{said}: grant SELECT and DELETE", may_have_run=False, code=state)
+    return Hopeless(said, may_have_run=False, code=state, closes_target=state[:2] in {"42", "3F"})
+
+
+def _sqlite_failure(error: sqlite3.Error) -> CallFailed | Kept:
+    state = _sqlite_state(error)
+    said = _line(str(error))
+    if state == "SQLITE_CONSTRAINT":
+        return Kept("foreign_key" if "FOREIGN KEY" in said else "constraint")
+    if state in _NOT_NOW:
+        return Transient(f"the database: {said}", may_have_run=False, code=state)
+    return Hopeless(said, may_have_run=False, code=state, closes_target=True)
+
+
+def _sqlite_state(error: Any) -> str:
+    """The primary code: SQLITE_CONSTRAINT for SQLITE_CONSTRAINT_TRIGGER."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return "_".join(name.split("_")[:2])
+
+
+def _line(said: str) -> str:
+    """The first line, which names tables and columns but no values."""
+    return said.splitlines()[0][:200] if said else "no reason given"

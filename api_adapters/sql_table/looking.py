@@ -1,0 +1,66 @@
+"""Questions to the table that change nothing."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, literal, select, text
+
+from api_adapters.base import Finding, Item, Verdict
+from api_adapters.errors import BadItem
+from api_adapters.sql_table.reflecting import KeyTable
+from api_adapters.sql_table.values import Unholdable
+
+Values = Mapping[str, tuple[Any, ...]]
+
+_SQLITE_NOW = text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
+
+
+def text_of(value: Any) -> str:
+    """The text of a key's value. Raises BadItem."""
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        raise BadItem("expected a text or an integer")
+    try:
+        written = str(value)
+        written.encode()
+    except ValueError:
+        raise BadItem("expected text in Unicode, and an integer of fewer digits") from None
+    return written
+
+
+def holdable(
+    table: KeyTable, keys: Mapping[str, Item]
+) -> tuple[dict[str, tuple[Any, ...]], dict[str, Finding]]:
+    """The values of keys, and findings for those that no row can have."""
+    values, findings = {}, {}
+    for key in keys:
+        try:
+            values[key] = table.values_of(key)
+        except Unholdable as error:
+            findings[key] = Finding(Verdict.REJECTED, code="invalid_item", message=str(error))
+    return values, findings
+
+
+def still_there(
+    connection: Connection,
+    table: KeyTable,
+    values: Values,
+    matching: ColumnElement[bool] | None = None,
+) -> dict[str, bool]:
+    """Which rows are there, and whether they match."""
+    if not values:
+        return {}
+    matches = (
+        literal(value=True) if matching is None else func.coalesce(matching, literal(value=False))
+    )
+    chosen = select(*table.key, matches).select_from(table.table)
+    rows = connection.execute(chosen.where(table.is_one_of(values.values())))
+    return {table.key_of(row[:-1]): bool(row[-1]) for row in rows}
+
+
+def moment_of(connection: Connection) -> dt.datetime:
+    """The moment of the database's clock."""
+    if connection.dialect.name == "sqlite":
+        return dt.datetime.fromisoformat(connection.execute(_SQLITE_NOW).scalar_one() + "+00:00")
+    found: dt.datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return found
