@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import Row, and_, func, insert, literal, or_, select, update
 
 from worker.batch import BatchState
 from worker.job import JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
-from worker.store.ranges import claimed_of, open_count
+from worker.store.ranges import NAMES_AT_ONCE, claimed_of, is_among, open_count
 from worker.store.tables import Moment, batches, jobs, leases, targets
 from worker.store.transaction import Tx
 
@@ -181,11 +181,14 @@ def _lease(tx: Tx, target: str, holder: str, until: datetime) -> LeaseId:
 
 def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
     """ready -> leased."""
-    for start in range(0, len(taken), 400):
-        names = [(row.job, row.first) for row in taken[start : start + 400]]
+    for start in range(0, len(taken), NAMES_AT_ONCE):
+        names = [(row.job, row.first) for row in taken[start : start + NAMES_AT_ONCE]]
         tx.execute(
             update(batches)
-            .where(tuple_(batches.c.job, batches.c.first).in_(names))
+            .where(
+                is_among(names, batches.c.job, batches.c.first),
+                batches.c.state == BatchState.READY.value,
+            )
             .values(state=BatchState.LEASED.value, lease=lease)
         )
 

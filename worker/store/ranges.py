@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Row, Select, and_, literal, or_, select, union_all
 
 from api_adapters.base import Verdict
 from worker.batch import Batch, Claimed
@@ -14,8 +14,8 @@ from worker.store.transaction import Tx, as_mark
 
 #: Ranges whose items are read by one statement.
 RANGES_AT_ONCE = 50
-#: Ranges of one position that are read by one statement.
-PLACES_AT_ONCE = 400
+#: Rows that are named one by one in one statement.
+NAMES_AT_ONCE = 200
 
 _Name = tuple[int, int]
 
@@ -55,12 +55,23 @@ def open_count(row: Row[Any]) -> int:
     return int(outside + getattr(row, OPEN_STRAYS))
 
 
+def is_among(names: Sequence[_Name], job: ColumnElement[int], place: ColumnElement[int]) -> Any:
+    """The condition that a row is one of these, which the primary key answers.
+
+    For a list of pairs SQLite reads the whole table.
+    """
+    places_by_job: dict[int, list[int]] = {}
+    for one, position in names:
+        places_by_job.setdefault(one, []).append(position)
+    return or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
+
+
 def _single_items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[Row[Any]]]:
     """The items of ranges of one position, of which thousands may share a call."""
     names = [(row.job, row.first) for row in rows]
     found: dict[_Name, list[Row[Any]]] = {}
-    for start in range(0, len(names), PLACES_AT_ONCE):
-        some = tuple_(items.c.job, items.c.position).in_(names[start : start + PLACES_AT_ONCE])
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        some = is_among(names[start : start + NAMES_AT_ONCE], items.c.job, items.c.position)
         for item in tx.execute(select(items.c.job, items.c.position, items.c.item).where(some)):
             found[item.job, item.position] = [item]
     return found

@@ -1,0 +1,138 @@
+"""A store is made once, moved on by hand, and never touched by an older program."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from api_adapters.base import Verdict
+from tests.contract.stores.steps import Steps
+from tests.factories import all_marked, appetite, final
+from tests.postgres import database
+from worker.errors import StoreUnavailable, WrongMigration
+from worker.item import Mark
+from worker.store import migrations
+from worker.store.migrations import migrate, prepare, steps
+from worker.store.sql import SqlStore
+from worker.store.tables import metadata
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with nothing in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.sqlite3'}"
+        return
+    with database() as url:
+        yield url
+
+
+def run(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements; the rows of the last one."""
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            results = [connection.execute(text(statement)) for statement in statements]
+            return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
+    finally:
+        engine.dispose()
+
+
+def make_older(url: str) -> None:
+    """A store as the first migration left it."""
+    with migrations._exclusive(url) as connection:
+        command.upgrade(steps._config(connection), "0001")
+
+
+def test_the_migrations_make_what_the_program_uses(url: str) -> None:
+    prepare(url)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_a_store_is_prepared_once(url: str) -> None:
+    prepare(url)
+    prepare(url)
+
+    assert migrate(url) == steps.head()
+
+
+def test_an_older_store_is_refused_until_it_is_moved_on(url: str) -> None:
+    make_older(url)
+
+    with pytest.raises(WrongMigration, match="deletions migrate"):
+        prepare(url)
+
+    assert migrate(url) == "0001"
+    prepare(url)
+
+
+@pytest.mark.parametrize("way", [prepare, migrate])
+def test_a_newer_store_is_left_alone(url: str, way: object) -> None:
+    prepare(url)
+    run(url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(WrongMigration, match="newer program"):
+        way(url)  # type: ignore[operator]
+
+    assert run(url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_somebody_elses_database_is_left_alone(url: str) -> None:
+    run(url, "CREATE TABLE jobs (id INTEGER)")
+
+    with pytest.raises(WrongMigration, match="expected an empty database"):
+        prepare(url)
+
+
+def test_two_who_come_at_once_make_one_store(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        pool.map(prepare, [url] * 4, chunksize=1)
+
+    assert migrate(url) == steps.head()
+
+
+def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable):
+        prepare("postgresql+psycopg://nobody@127.0.0.1:1/store")
+    (tmp_path / "no").write_text("a database")
+    with pytest.raises(StoreUnavailable):
+        prepare(f"sqlite:///{tmp_path / 'no'}")
+
+
+def test_the_view_shows_one_outcome_per_item(url: str) -> None:
+    prepare(url)
+    store = SqlStore(url)
+    ways = Steps(store)
+    job = ways.running(["a", "b", "a", "c", "d", "e"], size=3)
+    claim = ways.claim(appetite(call_items=3))
+    marks = all_marked(claim.batches[0], final())
+    marks[1] = Mark(Verdict.DENIED, code="locked", message="it is", calls=1)
+    ways.record_marks(claim, [marks])
+
+    rows = run(
+        url,
+        "SELECT position, item, verdict, code, attempts, decided_at IS NULL, job"
+        " FROM outcomes ORDER BY position",
+    )
+
+    store.close()
+    assert [row[:6] for row in rows] == [
+        (0, '"a"', "deleted", None, 1, False),
+        (1, '"b"', "denied", "locked", 1, False),
+        (3, '"c"', "deleted", None, 1, False),
+        (4, '"d"', None, None, 0, True),
+        (5, '"e"', None, None, 0, True),
+    ]
+    assert {row[6] for row in rows} == {job}

@@ -1,0 +1,241 @@
+"""Many processes write to one store at once, and every rule still holds."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from api_adapters.base import Verdict
+from tests.contract.stores.steps import Steps, adds_up
+from tests.factories import appetite, chunk_of, keys, new_job
+from tests.integration.stores import at_once, empty_store, in_processes
+from worker.errors import RefusedRequest
+from worker.job import Job, JobId, JobState
+from worker.store.base import Claim, LeaseId, Sealed, Who
+from worker.store.sql import SqlStore
+
+PLACES = 8
+PROCESSES = 4
+THREADS = 8
+ROUNDS = 50
+#: What a busy machine may make somebody wait; a starved one waits for ever.
+LONGEST_WAIT = timedelta(seconds=5)
+
+#: What one claim took, and the moments between which its lease was surely held.
+Held = tuple[LeaseId, list[tuple[str, int]], float, float]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty store."""
+    with empty_store(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    """The same, opened."""
+    store = SqlStore(url)
+    yield store
+    store.close()
+
+
+def work_off(url: str) -> list[Held]:
+    """Eight threads of one process claim and record until nothing is left."""
+    store = SqlStore(url)
+    with ThreadPoolExecutor(THREADS) as threads:
+        held = [one for some in threads.map(lambda _: work(store), range(THREADS)) for one in some]
+    store.close()
+    return held
+
+
+def work(store: SqlStore) -> list[Held]:
+    """Claim and record until nothing is open."""
+    steps = Steps(store)
+    held: list[Held] = []
+    while any(not status.job.is_final for status in store.jobs(limit=10)):
+        claim = steps.try_claim(appetite(calls=1, places=PLACES))
+        if isinstance(claim, Claim):
+            since = time.monotonic()
+            ranges = [(one.batch.job, one.batch.first) for one in claim.batches]
+            held.append((claim.lease, ranges, since, time.monotonic()))
+            for job in steps.record(claim).jobs:
+                store.settle(job)
+    return held
+
+
+def test_many_workers_share_the_places_and_take_nothing_twice(url: str, store: SqlStore) -> None:
+    jobs = [Steps(store).running(keys(600, prefix=f"{name}-"), size=10) for name in "ab"]
+
+    held = [one for some in in_processes(work_off, [(url,)] * PROCESSES) for one in some]
+
+    taken = Counter(name for _, ranges, _, _ in held for name in ranges)
+    assert set(taken.values()) == {1}
+    assert len(taken) == 120
+    assert len({lease for lease, *_ in held}) == len(held)
+    assert most_at_once(held) <= PLACES
+    for job in jobs:
+        assert store.job(job).state is JobState.COMPLETED
+        assert store.tally(job)[Verdict.DELETED] == 600
+
+
+def most_at_once(held: list[Held]) -> int:
+    """The most leases that were held at one moment."""
+    moments = sorted([(since, 1) for *_, since, _ in held] + [(until, -1) for *_, until in held])
+    now = most = 0
+    for _, change in moments:
+        now += change
+        most = max(most, now)
+    return most
+
+
+def test_the_last_two_batches_always_settle_their_job(url: str, store: SqlStore) -> None:
+    steps = Steps(store)
+    for _ in range(ROUNDS):
+        job = steps.running(2, size=1)
+        claims = [steps.claim(appetite(call_items=1)) for _ in range(2)]
+
+        def end(own: SqlStore, claim: Claim, job: JobId = job) -> bool:
+            Steps(own).record(claim)
+            return own.settle(job) is not None
+
+        settled = at_once(url, *(lambda own, c=claim: end(own, c) for claim in claims))
+
+        assert sorted(settled) in ([False, True], [True, False])
+        assert store.job(job).state is JobState.COMPLETED
+
+
+def feed(url: str, number: int) -> None:
+    """Append large chunks to a job of one's own."""
+    store = SqlStore(url)
+    job = store.open(new_job(chunk_items=5_000, target=f"fed-{number}")).id
+    for chunk in range(20):
+        items = keys(5_000, prefix=f"{chunk}-")
+        store.append(job, chunk_of(items, number=chunk, start=chunk * 5_000))
+    store.close()
+
+
+def claim_beside(url: str, number: int) -> list[float]:
+    """Claim and give back, and how long each claim took in seconds."""
+    store = SqlStore(url)
+    steps = Steps(store)
+    steps.running(100, target=f"worked-{number}")
+    waits = []
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        began = time.monotonic()
+        claim = steps.claim(target=f"worked-{number}")
+        waits.append(time.monotonic() - began)
+        steps.give_back_unsent(claim)
+    store.close()
+    return waits
+
+
+def test_claims_do_not_starve_beside_appends(url: str) -> None:
+    works = [(feed, url, 1), (feed, url, 2), (claim_beside, url, 1), (claim_beside, url, 2)]
+
+    found = in_processes(call, works)
+
+    waits = sorted(wait for some in found if some for wait in some)
+    p99 = waits[len(waits) * 99 // 100]
+    assert waits
+    assert waits[-1] < LONGEST_WAIT.total_seconds(), f"{len(waits)} claims, p99 {p99:.3f} s"
+
+
+def call(work, *arguments):  # type: ignore[no-untyped-def]
+    """What a process is told to do."""
+    return work(*arguments)
+
+
+def test_a_seal_beside_the_last_chunk_goes_on(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS):
+        job = store.open(new_job(chunk_items=3)).id
+        store.append(job, chunk_of(keys(3), number=0))
+        last = chunk_of(keys(2, prefix="l"), number=1, start=3)
+
+        answers = at_once(
+            url, lambda own, j=job, c=last: own.append(j, c), lambda own, j=job: own.seal(j, 2)
+        )
+
+        assert answers[0] == 2
+        assert isinstance(answers[1], Sealed)
+        assert store.job(job).state is JobState.PLANNING
+
+
+def test_a_chunk_beyond_a_seal_is_refused_whole(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS):
+        job = store.open(new_job(chunk_items=3)).id
+        beyond = chunk_of(keys(3), number=1, start=3)
+
+        appended, sealed = at_once(
+            url, lambda own, j=job, c=beyond: own.append(j, c), lambda own, j=job: own.seal(j, 1)
+        )
+
+        # Whoever came first: never both.
+        assert isinstance(appended, RefusedRequest) != isinstance(sealed, RefusedRequest)
+        assert store.job(job).state is JobState.OPEN
+        assert store.job(job).items == (0 if isinstance(sealed, Sealed) else 3)
+
+
+def test_a_cancelled_job_adds_up_beside_an_append(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS):
+        job = store.open(new_job(chunk_items=3)).id
+
+        def cancel(own: SqlStore, job: JobId = job) -> None:
+            own.cancel(job, Who())
+            while own.end_ready(job, limit=1):
+                pass
+
+        at_once(url, lambda own, j=job: own.append(j, chunk_of(keys(3))), cancel)
+
+        assert Steps(store).end(job).job.state is JobState.CANCELLED
+        adds_up(store, job)
+
+
+def test_a_cancelled_job_adds_up_beside_its_workers(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS):
+        job = Steps(store).running(6, size=1)
+
+        def cancel(own: SqlStore, job: JobId = job) -> None:
+            own.cancel(job, Who())
+            while own.end_ready(job, limit=2):
+                pass
+
+        def delete(own: SqlStore) -> None:
+            claim = Steps(own).try_claim(appetite(call_items=2))
+            if isinstance(claim, Claim):
+                Steps(own).record(claim)
+
+        answers = at_once(url, cancel, delete, delete)
+
+        assert [one for one in answers if isinstance(one, Exception)] == []
+        assert Steps(store).end(job).job.state is JobState.CANCELLED
+        adds_up(store, job)
+
+
+def test_one_id_is_one_job_whoever_submits_it(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS // 2):
+        new = new_job()
+        same = chunk_of(keys(4))
+
+        answers = at_once(url, *[lambda own, n=new, c=same: own.submit(n, c)] * 3)
+
+        assert all(isinstance(one, Job) and one.items == 4 for one in answers), answers
+        assert store.job(new.id).items == 4
+
+
+def test_one_id_with_two_contents_is_taken_once(url: str, store: SqlStore) -> None:
+    for _ in range(ROUNDS // 2):
+        new = new_job()
+        chunks = [chunk_of(keys(4)), chunk_of(keys(5))]
+
+        answers = at_once(url, *(lambda own, c=one, n=new: own.submit(n, c) for one in chunks))
+
+        (refused,) = [one for one in answers if isinstance(one, Exception)]
+        assert isinstance(refused, RefusedRequest)
+        assert refused.code == "job_conflict"
+        assert store.job(new.id).items in {4, 5}
