@@ -67,7 +67,7 @@ def faults_of(
         inner = _keys_given(found["loc"], table, is_missing=found["type"] == "missing")
         key = key_path(*path, *inner)
         if found["type"] == "extra_forbidden":
-            known = model.model_fields if len(inner) == 1 else ()
+            known = _names_of(model) if len(inner) == 1 else ()
             faults.append(_unknown_key(key, name=str(inner[-1]), known=known))
             continue
         words = expected_by_key.setdefault(key, [])
@@ -75,6 +75,11 @@ def faults_of(
         if word not in words:
             words.append(word)
     return [f"{key}: {', or '.join(words)}" for key, words in expected_by_key.items()] + faults
+
+
+def _names_of(model: type[BaseModel]) -> list[str]:
+    """The names that a configuration may use: an alias where there is one."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _keys_given(

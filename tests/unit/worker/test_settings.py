@@ -374,3 +374,15 @@ def test_the_option_counts_before_the_variable_before_the_directory(tmp_path: Pa
 def test_a_directory_without_configuration_is_told_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="deletions init"):
         find_configuration(None, {}, tmp_path)
+
+
+def test_a_key_is_told_by_the_name_that_the_file_uses(tmp_path: Path) -> None:
+    file = tmp_path / "deletions.toml"
+    file.write_text(
+        '[targets.t]\nadapter = "sql_table"\nurl = "sqlite:///x"\ntable = "t"\nkey = "id"\nschem = "s"\n'
+    )
+
+    with pytest.raises(BadConfiguration) as caught:
+        load_configuration(file)
+
+    assert caught.value.faults == ("targets.t.schem: unknown key; did you mean schema?",)
