@@ -379,7 +379,8 @@ def test_a_directory_without_configuration_is_told_how_to_make_one(tmp_path: Pat
 def test_a_key_is_told_by_the_name_that_the_file_uses(tmp_path: Path) -> None:
     file = tmp_path / "deletions.toml"
     file.write_text(
-        '[targets.t]\nadapter = "sql_table"\nurl = "sqlite:///x"\ntable = "t"\nkey = "id"\nschem = "s"\n'
+        '[targets.t]\nadapter = "sql_table"\nurl = "sqlite:///x"\n'
+        'table = "t"\nkey = "id"\nschem = "s"\n'
     )
 
     with pytest.raises(BadConfiguration) as caught:
