@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,9 @@ from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
 LONGEST_WAIT = timedelta(hours=1)
 #: For a backend that says "too many requests" without saying how long.
 USUAL_WAIT = timedelta(seconds=5)
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,17 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> timedelta | Non
     return min(max(wait, timedelta(0)), LONGEST_WAIT)
 
 
+def whole_number(value: object) -> int | None:
+    """A count or a code, perhaps written as text; None if it is neither.
+
+    >>> [whole_number(given) for given in (0, "403106", True, 2.0, "2.0")]
+    [0, 403106, None, None, None]
+    """
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def trim(text: str, *, length: int = 200) -> str:
     """Text of a backend as one bounded line without control characters.
 
@@ -123,6 +137,17 @@ def trim(text: str, *, length: int = 200) -> str:
     if len(line) <= length and len(seen) == len(text):
         return line
     return line[: length - 1] + "…"
+
+
+def without_ids(text: str, ids: Collection[str]) -> str:
+    """A backend's text in one line, ids that were sent left out whatever their case.
+
+    >>> without_ids("contact 50F is\\nlocked", {"50f"})
+    'contact <id> is locked'
+    """
+    known = {ident.lower() for ident in ids}
+    hidden = _WORD.sub(lambda word: "<id>" if word[0].lower() in known else word[0], text[:10_000])
+    return trim(_UUID.sub("<id>", hidden))
 
 
 def _describe(answer: Answer) -> str:

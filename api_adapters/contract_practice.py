@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from api_adapters.base import Adapter, Breach, Item, Reply, Verdict
+from api_adapters.base import Adapter, Breach, Evidence, Item, Reply, Verdict
 from api_adapters.contract import AdapterContract, FreePace, assert_sound, by_key, gone_keys, soon
 from api_adapters.errors import CallFailed, Refused, Transient
 from api_adapters.fakes.base import Practice
@@ -253,8 +253,13 @@ def failure_of(adapter: Adapter, items: list[Item], *, seconds: float = 10) -> C
 
 
 def open_keys(reply: Reply, sent: Mapping[str, Item]) -> set[str]:
-    """The keys an answer left open: silent, unknown, or taken without a name."""
+    """The keys an answer left open: silent, unknown, taken without a name, or looked at."""
     unsettled = {Verdict.UNKNOWN, Verdict.ACCEPTED}
+    looked = {Evidence.PROBE, Evidence.REPEAT}
     return {
-        key for key in sent if key not in reply.findings or reply.findings[key].verdict in unsettled
+        key
+        for key in sent
+        if (found := reply.findings.get(key)) is None
+        or found.verdict in unsettled
+        or found.evidence in looked
     }

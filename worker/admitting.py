@@ -20,6 +20,10 @@ from worker.item import (
 )
 from worker.store.base import Chunk
 
+#: Objects within objects, and lists, that an item may hold.
+MAX_DEPTH = 64
+_FLAT = str | int | float | None
+
 
 def admit(
     values: Sequence[Any],
@@ -75,16 +79,29 @@ def without_duplicates(chunk: Chunk) -> Chunk:
     )
 
 
+def is_item(value: Any) -> bool:
+    """Whether a value can be an item at all.
+
+    >>> [is_item(one) for one in ("a", 7, {"id": 7}, True, 1.5, None, ["a"])]
+    [True, True, True, False, False, False, False]
+    """
+    return isinstance(value, str | int | dict) and not isinstance(value, bool)
+
+
 def _land(position: int, value: Any, *, target: str, key_of: Callable[[Item], str]) -> Landed:
     """One value as it comes in."""
     text = _text(position, value)
-    if not isinstance(value, str | int | dict) or isinstance(value, bool):
+    if not is_item(value):
         message = "expected a string, an integer or an object"
         return Landed(position, text, None, _refusal("malformed", message))
     try:
         key = key_of(value)
     except BadItem as error:
         return Landed(position, text, None, _refusal(error.code, error.message))
+    # A stranger's adapter may raise anything; what it says may hold the item.
+    except Exception as error:  # noqa: BLE001
+        message = f"the adapter cannot take it: {type(error).__name__}"
+        return Landed(position, text, None, _refusal("invalid_item", message))
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         message = f"its key is longer than {MAX_KEY_BYTES} bytes"
         return Landed(position, text, None, _refusal("key_too_long", message))
@@ -92,7 +109,13 @@ def _land(position: int, value: Any, *, target: str, key_of: Callable[[Item], st
 
 
 def _text(position: int, value: Any) -> str:
-    """The value as JSON. Raises RefusedRequest: `too_large`."""
+    """The value as JSON. Raises RefusedRequest: `too_large`, `invalid_message`."""
+    if is_too_deep(value):
+        raise RefusedRequest(
+            "invalid_message",
+            f"the item at position {position} is nested more than {MAX_DEPTH} deep",
+            data={"position": position, "limit": MAX_DEPTH},
+        )
     text = to_json(value)
     # ASCII escapes are longer than what was given, so only a long text is
     # measured as it was.
@@ -103,6 +126,21 @@ def _text(position: int, value: Any) -> str:
             data={"position": position, "limit": MAX_ITEM_BYTES},
         )
     return text
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether reading it again could exhaust a stack that is fuller than ours.
+
+    >>> is_too_deep({"a": [{"b": 1}]})
+    False
+    """
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in layer]
+        layer = [v for one in inner if not isinstance(one, _FLAT) for v in one]
+        if not layer:
+            return False
+    return True
 
 
 def _size(value: Any) -> int:

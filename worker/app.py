@@ -109,7 +109,12 @@ def _places() -> Environment:
         raise SystemExit(WRONG_CONFIGURATION) from error
 
 
-app = Celery("deletions", include=["worker.tasks"], set_as_current=False)
+app = Celery(
+    "deletions",
+    include=["worker.tasks"],
+    events="worker.quiet:PromptEvents",
+    set_as_current=False,
+)
 app.add_defaults(_configure)
 
 

@@ -3,7 +3,7 @@
 import os
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,6 +14,7 @@ from worker.desk import Desk
 from worker.environment import Environment, read_environment
 from worker.errors import BadConfiguration
 from worker.executor import Bells, Executor
+from worker.insisting import Insistence
 from worker.pace import NoPace, SharedPace
 from worker.planner import Planner
 from worker.rescuer import Rescuer
@@ -86,8 +87,8 @@ class Deployment:
         """Cuts jobs into batches."""
         return Planner(self.store, targets=self.targets)
 
-    def executor(self, bells: Bells) -> Executor:
-        """Deletes."""
+    def executor(self, bells: Bells, *, is_ending: Callable[[], bool] = lambda: False) -> Executor:
+        """Deletes; `is_ending` is true once the process is to end."""
         return Executor(
             self.store,
             targets=self.targets,
@@ -95,6 +96,7 @@ class Deployment:
             bells=bells,
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
             chance=random.random,
+            insist=Insistence(is_ending=is_ending),
         )
 
     def desk(self) -> Desk:

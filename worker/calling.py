@@ -24,20 +24,25 @@ def delete(adapter: Adapter, items: Mapping[str, Item], *, until: Deadline) -> R
     # A stranger's adapter may raise anything; what it sent may have run, and a
     # worker that died of it would only be followed by the next.
     except Exception as error:  # noqa: BLE001
-        return Reply(error=Transient(_note_broken(error), code="adapter_broke"))
+        return Reply(error=_broken(error))
     if isinstance(reply, Reply):
         return reply
     wrong = TypeError(f"it answered with {type(reply).__name__}")
-    return Reply(error=Transient(_note_broken(wrong), code="adapter_broke"))
+    return Reply(error=_broken(wrong))
 
 
-def _note_broken(error: Exception) -> str:
-    """Log where an adapter broke; not what it said, which may hold an item."""
+def _broken(error: Exception) -> Transient:
+    """A break as a passing fault: the next try may be of another mind."""
+    return Transient(f"the adapter broke: {note_broken(error)}", code="adapter_broke")
+
+
+def note_broken(error: Exception) -> str:
+    """Log where an adapter broke; the error's name. What it said may hold an item."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = [f"{frame.filename}:{frame.lineno}" for frame in place]
     name = type(error).__name__
     log.error("adapter.broke", extra={"error": name, "where": "".join(where)})
-    return f"the adapter broke: {name}"
+    return name
 
 
 def look_after(
@@ -67,7 +72,7 @@ def look_after(
             break
         # The answer to the call itself must not be lost with a look at it.
         except Exception as error:  # noqa: BLE001
-            _note_broken(error)
+            note_broken(error)
             break
         gone = Finding(Verdict.ABSENT, Evidence.REPEAT)
         findings.update({key: gone for key in part if seen.get(key) is Presence.GONE})
@@ -99,7 +104,7 @@ def keys_of(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
             continue
         # Without a key it cannot be sent, now or later.
         except Exception as error:  # noqa: BLE001
-            _note_broken(error)
+            note_broken(error)
     return keys
 
 

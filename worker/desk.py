@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from api_adapters.base import Adapter
-from api_adapters.errors import BadItem
+from api_adapters.errors import BadSettings
 from worker import requests
+from worker.admitting import MAX_DEPTH, is_item, is_too_deep
 from worker.errors import RefusedRequest, StoreUnavailable
 from worker.item import digest_of_key
 from worker.job import Job, JobId, JobState, moment_text
@@ -62,7 +62,7 @@ class Desk:
         So a schedule's entry makes a new job at each tick, and a message that
         is delivered twice does not.
         """
-        named = given if given.get("job") else {**given, "job": message_id}
+        named = given if given.get("job") is not None else {**given, "job": message_id}
         job = self._submitter.submit(requests.parse(requests.Submit, named))
         body = {"job": job.id, "items": job.items, "duplicates": job.duplicates}
         planned = self._plan_at_once(job)
@@ -125,9 +125,7 @@ class Desk:
                 "unknown_target", f"there is no target '{target}'", data={"target": target}
             )
         mentions: Sequence[Mention] = ()
-        # What is no item of this target was never sent under any key.
-        with suppress(BadItem):
-            key = self._adapters(target).key(item)
+        if (key := self._key(target, item)) is not None:
             mentions = self._store.mentions(digest_of_key(target, key), limit=MOST_MENTIONS)
         return {
             "target": target,
@@ -136,17 +134,32 @@ class Desk:
             "jobs": [_mention(one) for one in mentions],
         }
 
+    def _key(self, target: str, item: Any) -> str | None:
+        """The item's key; what is no item of this target was never sent under any."""
+        if is_too_deep(item):
+            raise RefusedRequest("invalid_message", f"item: nested more than {MAX_DEPTH} deep")
+        if not is_item(item):
+            return None
+        try:
+            return self._adapters(target).key(item)
+        except BadSettings as error:
+            raise RefusedRequest(
+                "unknown_target", f"target '{target}': {error}", data={"target": target}
+            ) from error
+        # A stranger's adapter may raise anything; what it says may hold the item.
+        except Exception as error:  # noqa: BLE001
+            log.debug("item.unkeyable", extra={"target": target, "error": type(error).__name__})
+            return None
+
     def pause(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.pause`."""
         job = _job_of(given)
-        self._store.pause(job, Who())
-        return self._status(job)
+        return self._command(self._store.pause, job, goal=JobState.PAUSED)
 
     def resume(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.resume`."""
         job = _job_of(given)
-        self._store.resume(job, Who())
-        return self._status(job)
+        return self._command(self._store.resume, job, goal=JobState.RUNNING)
 
     def cancel(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.cancel`."""
@@ -158,6 +171,20 @@ class Desk:
         """`deletions.retry`: what a settled job left over, in its one child."""
         child = self._submitter.retry(_job_of(given))
         return Answer({"job": child.id}, f"job={child.id}", **_what_follows(child))
+
+    def _command(
+        self, command: Callable[[JobId, Who], None], job: JobId, *, goal: JobState
+    ) -> Answer:
+        """Give a command; one that was obeyed before is answered again.
+
+        Its sender repeats what had no answer, and must not be told that it failed.
+        """
+        try:
+            command(job, Who())
+        except RefusedRequest as refusal:
+            if refusal.code != "wrong_state" or self._store.job(job).state is not goal:
+                raise
+        return self._status(job)
 
     def _status(self, job: JobId) -> Answer:
         status = self._store.status(job)
@@ -181,6 +208,9 @@ def _what_follows(job: Job) -> dict[str, Any]:
     match job.state:
         case JobState.PLANNING:
             return {"plan": (job.id,)}
+        # Nobody records anything for a job of no items, so nobody would settle it.
+        case JobState.RUNNING if job.items == 0:
+            return {"settle": (job.id,)}
         case JobState.RUNNING:
             return {"ring": (job.target,)}
         case JobState.CANCELLING:

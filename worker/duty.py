@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Event, Lock, Thread
+from traceback import extract_tb
 
 from worker.assembly import Deployment, open_deployment, read_places
 from worker.errors import StoreError
@@ -24,10 +25,10 @@ class Duty:
 
     def __init__(self, deployment: Deployment, *, threads: int, bells: Bells) -> None:
         self.deployment = deployment
-        self.executor: Executor = deployment.executor(bells)
-        self.slots = Slots(threads)
         #: Set when the process is to end: slices stop claiming at once.
         self.is_ending = Event()
+        self.executor: Executor = deployment.executor(bells, is_ending=self.is_ending.is_set)
+        self.slots = Slots(threads)
         self._looker: Thread | None = None
 
     def look_regularly(self, act: Callable[[Look], None]) -> None:
@@ -55,8 +56,11 @@ class Duty:
                 log.warning("look.failed", extra={"cause": str(error)})
             # A look that broke must not be the last one: nothing else would
             # notice what is left to do.
-            except Exception:
-                log.exception("look.broke")
+            except Exception as error:  # noqa: BLE001
+                # Not its words: a database's may hold what was to be written.
+                frames = [f"{one.filename}:{one.lineno}" for one in extract_tb(error.__traceback__)]
+                told = {"error": type(error).__name__, "where": " ".join(frames)}
+                log.error("look.broke", extra=told)  # noqa: TRY400
 
 
 def _jittered(length: timedelta) -> float:
@@ -71,6 +75,7 @@ class _Current:
         self._lock = Lock()
         self._duty: Duty | None = None
         self._pid = 0
+        self._is_ended = False
 
     def get(self, make: Callable[[], Duty]) -> Duty:
         """The one of this process; a fork makes its own."""
@@ -78,7 +83,20 @@ class _Current:
             if self._duty is None or self._pid != os.getpid():
                 self._duty = make()
                 self._pid = os.getpid()
+                # The wish to end may have come while it was being made.
+                if self._is_ended:
+                    self._duty.end()
             return self._duty
+
+    def end(self) -> None:
+        """End the one that there is, and the one that is being made.
+
+        Without the lock: a signal calls this, and the thread that it interrupts
+        may be the one that holds the lock, and would wait for itself.
+        """
+        self._is_ended = True
+        if self._duty is not None and self._pid == os.getpid():
+            self._duty.end()
 
 
 current = _Current()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from worker.errors import BadConfiguration
 
@@ -152,6 +152,8 @@ def _faults_of_broker(variable: str, url: str | None) -> list[str]:
 def _store_url(given: str | None, *, data_dir: Path, cwd: Path, faults: list[str]) -> str:
     url = given or f"sqlite:///{data_dir / 'store.sqlite3'}"
     if _scheme(url) in _POSTGRESQL:
+        if not _has_a_sound_port(url):
+            faults.append(f"{STORE_URL}: expected postgresql://user@host/database, host:5432 too")
         # SQLAlchemy would take psycopg2 for the plain name.
         return "postgresql+psycopg://" + url.split("://", 1)[1]
     file = url.removeprefix("sqlite:///")
@@ -163,6 +165,15 @@ def _store_url(given: str | None, *, data_dir: Path, cwd: Path, faults: list[str
         f"{STORE_URL}: expected postgresql://user@host/database, or sqlite:///path of a file"
     )
     return url
+
+
+def _has_a_sound_port(url: str) -> bool:
+    """Whether the host is one and the port, if any, a number."""
+    try:
+        urlsplit(url).port  # noqa: B018 (it is read when it is asked for)
+    except ValueError:
+        return False
+    return True
 
 
 def _scheme(url: str) -> str:

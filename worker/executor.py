@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -12,7 +13,15 @@ from typing import Protocol
 from api_adapters.base import Adapter, Deadline, Item, Reply
 from api_adapters.errors import BadSettings, Hopeless, Transient
 from worker.batch import Claimed, Returned
-from worker.calling import delete, items_of, keys_of, look_after, note_of, sum_up
+from worker.calling import (
+    delete,
+    items_of,
+    keys_of,
+    look_after,
+    note_broken,
+    note_of,
+    sum_up,
+)
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.insisting import Insistence
 from worker.job import JobId
@@ -64,6 +73,8 @@ class _Hand:
     #: Seconds of our own clock at which the lease surely still holds.
     safe_until: float
     looked_at: float
+    #: Jobs that wanted to run when we looked; all of them did when they were claimed.
+    running: frozenset[JobId]
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
     returned: list[Returned] = field(default_factory=list)
@@ -137,7 +148,15 @@ class Executor:
         except BadSettings as error:
             self._stop_all(claim, f"target '{target.name}': {error}")
             return None
-        return _Hand(claim, target, adapter, began + lasting.total_seconds(), began)
+        # A stranger's adapter may raise anything; a claim that nobody works on
+        # would count as lost, and its items as sent.
+        except Exception as error:  # noqa: BLE001
+            self._stop_all(
+                claim, f"target '{target.name}': its adapter broke: {note_broken(error)}"
+            )
+            return None
+        running = frozenset(one.batch.job for one in claim.batches)
+        return _Hand(claim, target, adapter, began + lasting.total_seconds(), began, running)
 
     @staticmethod
     def _appetite(target: Target, call_time: timedelta | None) -> Appetite:
@@ -155,8 +174,11 @@ class Executor:
     def _stop_all(self, claim: Claim, reason: str) -> None:
         """End the jobs of a claim and give it back unsent."""
         for job in {one.batch.job for one in claim.batches}:
-            self._store.stop(job, reason=reason)
-        self._store.record(claim.lease, [Returned(one.batch) for one in claim.batches])
+            self._insist(partial(self._store.stop, job, reason=reason))
+        unsent = [Returned(one.batch) for one in claim.batches]
+        # A store that was away for long may have given it to somebody else.
+        with suppress(LeaseLost):
+            self._insist(partial(self._store.record, claim.lease, unsent))
 
     # -- work -----------------------------------------------------------------
 
@@ -185,30 +207,28 @@ class Executor:
 
         A call is sent only while its lease outlasts the call's whole deadline.
         """
-        if self._clock() - hand.looked_at <= LOOK_EVERY and self._outlasts_a_call(hand):
-            return list(call)
-        try:
-            running = self._renew(hand)
-        except StoreUnavailable:
-            # The answers in hand still have to be recorded: nothing new is begun.
-            hand.is_halted = True
-            return []
+        if self._clock() - hand.looked_at > LOOK_EVERY or not self._outlasts_a_call(hand):
+            try:
+                self._renew(hand)
+            except StoreUnavailable:
+                # The answers in hand still have to be recorded: nothing new is begun.
+                hand.is_halted = True
+                return []
         if not self._outlasts_a_call(hand):
             return []
-        return [one for one in call if one.batch.job in running]
+        return [one for one in call if one.batch.job in hand.running]
 
     def _outlasts_a_call(self, hand: _Hand) -> bool:
         """Whether the lease surely holds until a call that begins now has ended."""
         needed = hand.target.limits.timeout.total_seconds() + 1
         return hand.safe_until - self._clock() > needed
 
-    def _renew(self, hand: _Hand) -> frozenset[JobId]:
-        """Lengthen the lease; the jobs that still want to run. Raises LeaseLost."""
+    def _renew(self, hand: _Hand) -> None:
+        """Lengthen the lease, and see which jobs still want to run. Raises LeaseLost."""
         now = self._clock()
         lasting = hand.target.limits.timeout + LEASE_MARGIN
-        running = self._store.renew(hand.claim.lease, lasting=lasting)
+        hand.running = self._store.renew(hand.claim.lease, lasting=lasting)
         hand.safe_until, hand.looked_at = now + lasting.total_seconds(), now
-        return running
 
     def _send(self, hand: _Hand, call: Sequence[Claimed], done: Slice) -> None:
         """Make one call and judge what it means for each of its batches."""
@@ -291,10 +311,10 @@ class Executor:
 
     def _stop(self, hand: _Hand, call: Sequence[Claimed], reason: str) -> None:
         """Stop the jobs of a call."""
-        for job in {one.batch.job for one in call}:
+        jobs = {one.batch.job for one in call}
+        for job in jobs:
             self._insist(partial(self._store.stop, job, reason=reason))
-        # Other calls of this claim may be of the same jobs: look before the next.
-        hand.looked_at -= LOOK_EVERY * 2
+        hand.running -= jobs
 
     def _record(self, hand: _Hand, done: Slice) -> None:
         """Write what became of the batches in hand. Raises LeaseLost."""

@@ -168,10 +168,15 @@ def _after_failure(
     if not given.retry.is_used_up(failures):
         returned = _with(give_back(claimed, marks), failures=failures)
         return replace(returned, rest=given.retry.wait_after(failures, chance=given.chance))
-    # One item that makes the vendor fail does not take the others along.
-    if error is not None and given.target_answers and can_split(marks.values()):
-        returned = _with(give_back(claimed, marks), failures=given.retry.max_attempts - 1)
-        return halve(returned, [p for p, mark in marks.items() if not mark.is_final])
+    # One item that makes the vendor fail does not take the others along: the
+    # call is parted as a refused one is, with one try left.
+    if error is not None and given.target_answers:
+        last_try = _with(give_back(claimed, marks), failures=given.retry.max_attempts - 1)
+        if given.company > 1:
+            return _with(last_try, company=(given.company + 1) // 2)
+        if can_split(marks.values()):
+            open_positions = [p for p, mark in marks.items() if not mark.is_final]
+            return halve(_with(last_try, company=1), open_positions)
     closed = _close(marks, tried, Verdict.FAILED, error)
     return _with(give_back(claimed, closed), failures=failures)
 

@@ -26,7 +26,8 @@ def parse_job_id(text: str) -> JobId:
 
 Id = Annotated[str, AfterValidator(parse_job_id)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-Note = Annotated[str, Field(max_length=256)]
+# PostgreSQL keeps no text with a zero byte.
+Note = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
 
 
 class Request(BaseModel):
@@ -106,10 +107,13 @@ def parse(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
     Raises:
         RefusedRequest: `too_many_items` or `invalid_message`, with every fault.
     """
-    for name in ("items", "chunk_items"):
-        value = given.get(name)
-        count = len(value) if isinstance(value, list) else value
-        if isinstance(count, int) and count > MAX_CHUNK_ITEMS:
+    items, chunk_items = given.get("items"), given.get("chunk_items")
+    counts = {
+        "items": len(items) if isinstance(items, list) else 0,
+        "chunk_items": chunk_items if isinstance(chunk_items, int) else 0,
+    }
+    for name, count in counts.items():
+        if count > MAX_CHUNK_ITEMS:
             raise RefusedRequest(
                 "too_many_items",
                 f"{name}: {count} is more than {MAX_CHUNK_ITEMS}: send them in chunks "

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from traceback import extract_tb
 from typing import Any
 
 from celery import Task
@@ -25,7 +26,7 @@ from worker import requests
 from worker.app import THREADS, WRONG_CONFIGURATION, app
 from worker.desk import Answer, Desk
 from worker.duty import Duty, current, open_duty
-from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
+from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnavailable
 from worker.job import JobId
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe
 from worker.store.base import Look, Owed
@@ -59,13 +60,16 @@ def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -
     repeating it is safe.
     """
 
-    def run(self: QuietTask, *args: Any, **arguments: Any) -> Shown:
+    # A sender may name an argument "self", which is one of his own.
+    def run(self: QuietTask, /, *args: Any, **arguments: Any) -> Shown:
         try:
             answer = serve(duty().deployment.desk(), _readable(args, arguments), self.request.id)
         except RefusedRequest as refusal:
             return _refusal(refusal)
         except StoreUnavailable as away:
             return _refusal(RefusedRequest("store_unavailable", str(away)))
+        except Exception as error:  # noqa: BLE001
+            raise _hidden(name, error) from None
         follow(answer)
         return Shown(answer.body, answer.shown)
 
@@ -74,8 +78,9 @@ def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -
 
 def _readable(args: tuple[Any, ...], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments, where there are any. Raises RefusedRequest."""
-    if unreadable := arguments.get(UNREADABLE):
-        raise RefusedRequest(unreadable["code"], unreadable["message"])
+    match arguments.get(UNREADABLE):
+        case {"code": "invalid_message" | "too_large" as code, "message": str() as message}:
+            raise RefusedRequest(code, message)
     if args:
         raise RefusedRequest("invalid_message", "expected keyword arguments only")
     return arguments
@@ -85,6 +90,17 @@ def _refusal(refusal: RefusedRequest) -> Shown:
     """A refusal as the task's result."""
     error = {"code": refusal.code, "message": refusal.message, "data": refusal.data}
     return Shown({"error": error}, f"refused: {refusal.code}")
+
+
+def _hidden(name: str, error: Exception) -> RuntimeError:
+    """What nobody expected, without what it says: that may hold an item.
+
+    Celery would log it, and show it in Flower, with its causes and their words.
+    """
+    frames = [f"{one.filename}:{one.lineno}" for one in extract_tb(error.__traceback__)]
+    told = {"task": name, "error": type(error).__name__, "where": " ".join(frames)}
+    log.error("task.broke", extra=told)
+    return RuntimeError(f"{name} broke: {type(error).__name__}")
 
 
 submit = public("deletions.submit", lambda desk, given, id_: desk.submit(given, message_id=id_))
@@ -103,7 +119,25 @@ retry = public("deletions.retry", lambda desk, given, _: desk.retry(given))
 # -- nudges ---------------------------------------------------------------------
 
 
-@app.task(name="deletions.plan", base=QuietTask)
+def nudge(name: str) -> Callable[[Callable[..., Shown]], Any]:
+    """Register a nudge; what it could not do, the look has done later."""
+
+    def register(do: Callable[..., Shown]) -> Any:
+        def run(*args: Any, **arguments: Any) -> Shown:
+            try:
+                return do(*args, **arguments)
+            except (StoreUnavailable, RefusedRequest) as why:
+                log.warning("nudge.failed", extra={"task": name, "cause": str(why)})
+                return Shown(None, f"not done: {type(why).__name__}")
+            except Exception as error:  # noqa: BLE001
+                raise _hidden(name, error) from None
+
+        return app.task(run, name=name, base=QuietTask)
+
+    return register
+
+
+@nudge("deletions.plan")
 def plan(job: str) -> Shown:
     """Cut a job into batches."""
     job_id = requests.parse_job_id(job)
@@ -115,24 +149,26 @@ def plan(job: str) -> Shown:
     return Shown(None, f"job={job_id} {planned.state} items={planned.items}")
 
 
-@app.task(name="deletions.execute", base=QuietTask)
+@nudge("deletions.execute")
 def execute(target: str) -> Shown:
     """Delete what is ready on a target, for a second."""
     mine = duty()
     with mine.slots.enter(target) as is_free:
         if not is_free:
-            # Those who work on it ring again when their slice is over.
+            # Whoever ends a slice here rings again.
             return Shown(None, f"target={target} no slot is free")
         over_at = time.monotonic() + SLICE.total_seconds()
         done = mine.executor.run(
             target, is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at
         )
+    for waiting in mine.slots.turned_away():
+        post(execute, target=waiting)
     close(done.touched)
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
     return Shown(None, " ".join([f"target={target} calls={done.calls}", *jobs]))
 
 
-@app.task(name="deletions.settle", base=QuietTask)
+@nudge("deletions.settle")
 def settle(job: str) -> Shown:
     """Close a job if none of its batches is open; the result is its tally."""
     job_id = requests.parse_job_id(job)
@@ -147,17 +183,25 @@ def settle(job: str) -> Shown:
 
 def follow(answer: Answer) -> None:
     """Post what follows an answer; what is lost here, the look finds."""
-    ring_if_due(answer.ring)
-    close(answer.settle)
     for job in answer.plan:
         post(plan, job=job)
+    try:
+        ring_if_due(answer.ring)
+        close(answer.settle)
+    except StoreUnavailable as away:
+        log.warning("follow.failed", extra={"cause": str(away)})
 
 
 def close(jobs: Iterable[JobId]) -> None:
     """Close jobs that can be closed, and let the dashboard see it."""
     settler = duty().deployment.settler()
     for job in jobs:
-        closed = settler.settle(job)
+        try:
+            closed = settler.settle(job)
+        except (DoesNotAddUp, RefusedRequest) as error:
+            # One job that cannot be closed must not keep the others open.
+            log.error("job.unsettled", extra={"job": job, "cause": str(error)})  # noqa: TRY400
+            continue
         if closed is not None:
             log.info("job.settled", extra={"job": job, "state": closed.job.state.value})
             post(settle, job=job)
@@ -272,4 +316,4 @@ def _begin_child(**_: Any) -> None:
 @worker_shutting_down.connect
 def _end(**_: Any) -> None:
     """Slices end at once; what was claimed and not sent is given back."""
-    duty().end()
+    current.end()

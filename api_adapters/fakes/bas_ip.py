@@ -29,6 +29,9 @@ class Backend(Practice):
     """One monitor."""
 
     base_path: ClassVar[str] = "/api/v1"
+    impossible: ClassVar[frozenset[Fault]] = frozenset(
+        {Fault.MISCOUNTED, Fault.UNNUMBERED, Fault.AS_TEXT, Fault.BUSY_CODE}
+    )
 
     def __init__(self, items: Iterable[str] = (), *, seed: int = 0, misbehave: str = "") -> None:
         super().__init__(items, seed=seed, misbehave=misbehave)

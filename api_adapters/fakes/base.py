@@ -83,7 +83,7 @@ class Practice(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> Mapping[str, Any]:
         """What a target needs besides `base_url`, secrets in plain text."""
 
     @abstractmethod

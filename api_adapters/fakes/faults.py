@@ -29,10 +29,14 @@ class Fault(StrEnum):
     STRANGER = "stranger"  #: one item's place in the answer is taken by a stranger
     SHUFFLED = "shuffled"  #: the answer names the items in other order and case
     CONTRADICTED = "contradicted"  #: flags of one item exclude each other
+    MISCOUNTED = "miscounted"  #: the work is done, the answer counts one item too many
+    UNNUMBERED = "unnumbered"  #: the work is done, status numbers are 0 or left out
+    AS_TEXT = "as_text"  #: the work is done, numbers in the answer are text
     DROPPED = "dropped"  #: nothing is done, the connection ends
     ERROR = "error"  #: nothing is done, 500
     BUSY = "busy"  #: nothing is done, 429; with VALUE, Retry-After in seconds
     BUSY_DATE = "busy_date"  #: nothing is done, 429; Retry-After is a date in VALUE seconds
+    BUSY_CODE = "busy_code"  #: nothing is done, the vendor's own code for too many requests
     REDIRECTED = "redirected"  #: nothing is done, 302 to elsewhere
     EXPIRED = "expired"  #: every token ends before the call
 

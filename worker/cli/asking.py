@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.ends import Exit, fail, say
-from worker.sources.file import FileFormat, open_items
+from worker.sources.file import STANDARD_INPUT, FileFormat, open_items
 from worker.sources.lines import BadLine
 
 FromOption = Annotated[
@@ -34,6 +34,9 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count and freeze,
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Count what was only accepted as not gone.")
 ]
+
+#: A file of some 10,000 ids.
+SMALL_FILE_BYTES = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,40 @@ class Wanted:
         ) as lines:
             yield (_value(line) for line in lines)
 
-    def count(self) -> int | None:
-        """How many items there are, where that can be known beforehand."""
+    def check(self) -> None:
+        """Find out beforehand that a file cannot be read. Raises UnreadableFile.
+
+        A pipe is left alone: what was read of it would be lost.
+        """
+        if self.file is None or self.file == STANDARD_INPUT:
+            return
+        path = Path(self.file)
+        if path.is_file() or path.is_dir() or not path.exists():
+            with self.opened():
+                pass
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a second worker would hardly have started before all is done."""
         if self.query is not None:
-            return None
+            return False
         if self.file is None:
-            return len(self.items)
+            return True
+        path = Path(self.file)
+        return path.is_file() and path.stat().st_size < SMALL_FILE_BYTES
+
+    def described(self) -> str:
+        """What it is, for the person who is asked; a file is read for its count."""
+        if self.query is not None:
+            return "what the query finds"
+        if self.file is None:
+            return f"{len(self.items):,} items"
         if not Path(self.file).is_file():
-            return None
+            return f"the items of {self.file}"
         with open_items(
             self.file, stdin=sys.stdin.buffer, file_format=self.file_format, column=self.column
         ) as lines:
-            return sum(1 for _ in lines)
+            return f"{sum(1 for _ in lines):,} items"
 
 
 def read_wish(

@@ -99,7 +99,7 @@ def forget(
 ) -> None:
     """Drop an item from all settled jobs; their tallies stay."""
     with opened(config) as deployment:
-        known = known_target(deployment, target)
+        known = known_target(deployment.targets, target)
         item = item_named(deployment, known, key)
         try:
             digest = digest_of_key(target, deployment.adapters(target).key(item))

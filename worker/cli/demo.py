@@ -6,25 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from uuid import uuid4
 
 import typer
 
-from api_adapters.fakes.bas_ip import PASSWORD as PRACTICE_PASSWORD
-from worker.assembly import Deployment, open_deployment, read_places
 from worker.cli.ends import Exit, fail, say
 from worker.cli.following import EVERY, describe, progress_bar, tally_lines
 from worker.cli.jobs import rows_of
-from worker.cli.monitors import PASSWORD, Monitor
+from worker.cli.places import opened_at
 from worker.cli.running import ALONE, GRACE, START_TIMEOUT
 from worker.cli.submitting import client_of
-from worker.cli.visitors import VisitorTable
 from worker.embedded.commands import child_environ, clock_command, worker_command
 from worker.embedded.processes import Processes
 from worker.embedded.valkey import Valkey
-from worker.environment import CONFIGURATION, DATA_DIR, make_data_dir
+from worker.environment import CONFIGURATION, DATA_DIR, make_data_dir, read_environment
 from worker.job import JobId, JobStatus
+
+if TYPE_CHECKING:
+    from worker.assembly import Deployment
 
 #: What each monitor does wrong, how often: see api_adapters/fakes/faults.py.
 MONITORS = {
@@ -58,6 +58,9 @@ def demo(
     rows: Annotated[int, typer.Option(min=100, help="In the table.")] = 100_000,
 ) -> None:
     """Practice servers, thousands of items, real workers, the report."""
+    from worker.cli.monitors import Monitor
+    from worker.cli.visitors import VisitorTable
+
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deletions-")))
@@ -85,8 +88,11 @@ def demo(
 
 
 @contextmanager
-def _working(folder: Path, backends: list[Backend]) -> Iterator[Deployment]:
+def _working(folder: Path, backends: list[Backend]) -> Iterator["Deployment"]:
     """A deployment of its own in an empty folder, with real workers and a clock."""
+    from api_adapters.fakes.bas_ip import PASSWORD as PRACTICE_PASSWORD
+    from worker.cli.monitors import PASSWORD
+
     configuration = folder / "deletions.toml"
     targets = [backend.configuration for backend in backends]
     configuration.write_text("\n".join(targets), encoding="utf-8")
@@ -96,9 +102,8 @@ def _working(folder: Path, backends: list[Backend]) -> Iterator[Deployment]:
         DATA_DIR: str(folder / "data"),
         PASSWORD: PRACTICE_PASSWORD,
     }
-    places = read_places(given)
-    with Valkey(make_data_dir(places.data_dir)):
-        deployment = open_deployment(places)
+    places = read_environment(given, configuration=configuration, cwd=folder)
+    with Valkey(make_data_dir(places.data_dir)), opened_at(places) as deployment:
         processes = Processes(places.data_dir, environ=child_environ(given, places))
         try:
             for number in range(1, (os.cpu_count() or 1) + 1):
@@ -107,10 +112,9 @@ def _working(folder: Path, backends: list[Backend]) -> Iterator[Deployment]:
             yield deployment
         finally:
             processes.stop(grace=GRACE)
-            deployment.close()
 
 
-def _submit(deployment: Deployment, backends: list[Backend]) -> dict[str, JobId]:
+def _submit(deployment: "Deployment", backends: list[Backend]) -> dict[str, JobId]:
     """One job a backend, through the public tasks."""
     jobs = {}
     with client_of(deployment, timeout=START_TIMEOUT) as client:
@@ -120,7 +124,7 @@ def _submit(deployment: Deployment, backends: list[Backend]) -> dict[str, JobId]
     return jobs
 
 
-def _follow(deployment: Deployment, jobs: dict[str, JobId]) -> list[JobStatus]:
+def _follow(deployment: "Deployment", jobs: dict[str, JobId]) -> list[JobStatus]:
     """Show every job until all have ended."""
     with progress_bar() as bar:
         rows = {job: bar.add_task(name, total=None) for name, job in jobs.items()}
@@ -138,7 +142,9 @@ def _follow(deployment: Deployment, jobs: dict[str, JobId]) -> list[JobStatus]:
             time.sleep(EVERY.total_seconds())
 
 
-def _compare(deployment: Deployment, backends: list[Backend], jobs: dict[str, JobId]) -> list[str]:
+def _compare(
+    deployment: "Deployment", backends: list[Backend], jobs: dict[str, JobId]
+) -> list[str]:
     """Hold the report against what the backends themselves say."""
     faults: list[str] = []
     number = 0

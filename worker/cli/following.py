@@ -1,11 +1,13 @@
 """Follows a job to its end: a bar on a terminal, silence elsewhere."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Self
 
 from worker.cli.ends import say
 from worker.errors import StoreUnavailable
@@ -30,21 +32,62 @@ def follow(
 
     A first Ctrl-C cancels the job in the name of `who` and waits for its end,
     a second one leaves; without `who` the first one leaves.
+
+    Raises:
+        KeyboardInterrupt: a person leaves.
     """
-    with _shown() as show:
-        while True:
-            try:
-                return _wait(store, job, show, look_after)
-            except KeyboardInterrupt:
-                if who is None or store.job(job).state is JobState.CANCELLING:
-                    raise
-                say("cancelling the job; Ctrl-C again leaves it to itself")
-                store.cancel(job, who)
+    with _Interruptions() as interruptions, _shown() as show:
+        status = _wait(store, job, show, look_after, interruptions)
+        if status is None and who is not None and not _is_cancelled(store, job):
+            say("cancelling the job; Ctrl-C again leaves it to itself")
+            store.cancel(job, who)
+            status = _wait(store, job, show, look_after, interruptions)
+        if status is None:
+            raise KeyboardInterrupt
+        return status
 
 
-def _wait(store: Store, job: JobId, show: Watcher, look_after: Callable[[], None]) -> JobStatus:
+def _is_cancelled(store: Store, job: JobId) -> bool:
+    """Whether an earlier Ctrl-C, or somebody else, has cancelled it."""
+    return store.job(job).state is JobState.CANCELLING
+
+
+class _Interruptions:
+    """Counts Ctrl-C; raised amid a transaction or a garbage collection it could get lost."""
+
+    def __init__(self) -> None:
+        self._unseen = 0
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def take(self) -> bool:
+        """Whether there is one that was not taken yet."""
+        is_there = self._unseen > 0
+        self._unseen -= is_there
+        return is_there
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._unseen += 1
+        # Whoever presses on and on may wait for a store that does not answer.
+        if self._unseen > 2:
+            raise KeyboardInterrupt
+
+
+def _wait(
+    store: Store,
+    job: JobId,
+    show: Watcher,
+    look_after: Callable[[], None],
+    interruptions: _Interruptions,
+) -> JobStatus | None:
+    """What the job is once it waits for nobody here; None if a person interrupts."""
     answered_at = time.monotonic()
-    while True:
+    while not interruptions.take():
         try:
             status = store.status(job)
             answered_at = time.monotonic()
@@ -57,6 +100,7 @@ def _wait(store: Store, job: JobId, show: Watcher, look_after: Callable[[], None
                 return status
         look_after()
         time.sleep(EVERY.total_seconds())
+    return None
 
 
 @contextmanager

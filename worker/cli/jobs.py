@@ -3,16 +3,17 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from api_adapters.base import GONE, Verdict
 from worker.cli.asking import StrictOption
-from worker.cli.ends import Exit, exit_of, say
+from worker.cli.ends import Exit, exit_of, fail, say
 from worker.cli.following import follow, tally_lines
 from worker.cli.formats import ResultFormat, write_rows
-from worker.cli.output import open_output
+from worker.cli.output import STANDARD_OUTPUT, open_output
 from worker.cli.places import (
     ConfigOption,
     JobArgument,
@@ -21,12 +22,11 @@ from worker.cli.places import (
     known_target,
     opened,
 )
-from worker.desk import PAGE_BYTES
-from worker.errors import RefusedRequest
 from worker.job import JobId, JobStatus, moment_text
 from worker.store.base import Store
 
-PAGE_ROWS = 1_000
+#: What is read at once.
+PAGE_ROWS, PAGE_BYTES = 1_000, 256 * 1024
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
@@ -104,7 +104,7 @@ def item(
 ) -> None:
     """What happened to an item; 0 it is gone, 1 it is not, 4 never seen."""
     with opened(config) as deployment:
-        wanted = item_named(deployment, known_target(deployment, target), key)
+        wanted = item_named(deployment, known_target(deployment.targets, target), key)
         found = deployment.desk().history(target, wanted)
     if as_json:
         typer.echo(json.dumps(found))
@@ -129,7 +129,9 @@ def events(
 ) -> None:
     """Who did what, newest first."""
     with opened(config) as deployment:
-        found = list(deployment.store.events(job_id(job) if job else None, limit=limit))
+        # A job that is not there is told, and not shown as one that nobody touched.
+        known = deployment.store.job(job_id(job)).id if job else None
+        found = list(deployment.store.events(known, limit=limit))
     rows = [
         {
             "at": moment_text(one.at),
@@ -163,13 +165,18 @@ def write_results(
     """Write the outcomes of a job; a file appears whole or not at all."""
     # Asked before the file is opened, so that an unknown job leaves none.
     store.job(job)
+    with telling_unwritable(output), open_output(output, stdout=sys.stdout) as out:
+        write_rows(rows_of(store, job, verdict), out, result_format=result_format)
+
+
+@contextmanager
+def telling_unwritable(output: str | None) -> Iterator[None]:
+    """End the command where its output cannot be written."""
     try:
-        with open_output(output, stdout=sys.stdout) as out:
-            write_rows(rows_of(store, job, verdict), out, result_format=result_format)
+        yield
     except OSError as error:
-        raise RefusedRequest(
-            "invalid_message", f"{output} cannot be written: {error.strerror}"
-        ) from error
+        name = "standard output" if output in {None, STANDARD_OUTPUT} else output
+        fail(f"{name} cannot be written: {error.strerror}", Exit.WRONG_USE)
 
 
 def rows_of(store: Store, job: JobId, verdict: Verdict | None) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Where output goes: a file that appears whole or not at all, or standard output."""
 
+import errno
 import io
 import os
 import stat
@@ -10,6 +11,24 @@ from pathlib import Path
 from typing import TextIO
 
 STANDARD_OUTPUT = "-"
+
+
+def check_output(name: str | None) -> None:
+    """Find out beforehand that `open_output` could not write there. Raises OSError."""
+    if name is None or name == STANDARD_OUTPUT:
+        return
+    path = Path(name).resolve()
+    # A file is made beside the one that it replaces; a pipe or a device is written to.
+    written = path if path.exists() and not path.is_file() else path.parent
+    fault = None
+    if path.is_dir():
+        fault = errno.EISDIR
+    elif not written.exists():
+        fault = errno.ENOENT
+    elif not os.access(written, os.W_OK):
+        fault = errno.EACCES
+    if fault is not None:
+        raise OSError(fault, os.strerror(fault))
 
 
 @contextmanager

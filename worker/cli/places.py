@@ -3,22 +3,25 @@
 import getpass
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api_adapters.base import Item
 from api_adapters.errors import BadItem
-from worker.assembly import Deployment, open_deployment, read_places
-from worker.environment import Environment, make_data_dir
+from worker.environment import Environment, make_data_dir, read_environment
 from worker.errors import RefusedRequest
 from worker.job import JobId
 from worker.requests import parse_job_id
+from worker.settings import find_configuration
 from worker.store.base import Who
 from worker.target import Target
+
+if TYPE_CHECKING:
+    from worker.assembly import Deployment
 
 ConfigOption = Annotated[
     Path | None,
@@ -30,9 +33,19 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for the
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator[Deployment]:
+def opened(config: Path | None) -> Iterator["Deployment"]:
     """The deployment of this terminal, and its store."""
-    deployment = open_deployment(find_places(config))
+    with opened_at(find_places(config)) as deployment:
+        yield deployment
+
+
+@contextmanager
+def opened_at(places: Environment) -> Iterator["Deployment"]:
+    """The deployment of these places, and its store."""
+    # It brings SQLAlchemy along, which `--help` and `init` need not wait for.
+    from worker.assembly import open_deployment
+
+    deployment = open_deployment(places)
     try:
         yield deployment
     finally:
@@ -41,7 +54,9 @@ def opened(config: Path | None) -> Iterator[Deployment]:
 
 def find_places(config: Path | None) -> Environment:
     """Where everything is; the data directory is made where it is needed."""
-    places = read_places(os.environ, option=config)
+    cwd = Path.cwd()
+    configuration = find_configuration(config, os.environ, cwd)
+    places = read_environment(os.environ, configuration=configuration, cwd=cwd)
     if places.is_embedded or str(places.data_dir) in places.store_url:
         make_data_dir(places.data_dir)
     return places
@@ -56,15 +71,15 @@ def job_id(text: str) -> JobId:
         raise RefusedRequest("invalid_message", message) from None
 
 
-def known_target(deployment: Deployment, name: str) -> Target:
+def known_target(targets: Mapping[str, Target], name: str) -> Target:
     """The target that an argument names. Raises RefusedRequest."""
-    if name not in deployment.targets:
-        names = ", ".join(deployment.targets) or "none"
+    if name not in targets:
+        names = ", ".join(targets) or "none"
         raise RefusedRequest("unknown_target", f"there is no target '{name}'; configured: {names}")
-    return deployment.targets[name]
+    return targets[name]
 
 
-def item_named(deployment: Deployment, target: Target, text: str) -> Item:
+def item_named(deployment: "Deployment", target: Target, text: str) -> Item:
     """The item that an argument names: what is none as a string may be one as JSON."""
     key_of = deployment.adapters(target.name).key
     with suppress(BadItem):

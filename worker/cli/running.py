@@ -2,15 +2,15 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
-from worker.assembly import Deployment
 from worker.cli.asking import (
     ColumnOption,
     DryRunOption,
@@ -23,21 +23,29 @@ from worker.cli.asking import (
     read_wish,
 )
 from worker.cli.ends import Exit, exit_of, fail, say
-from worker.cli.following import follow, tally_lines
-from worker.cli.jobs import write_results
-from worker.cli.places import ConfigOption, known_target, opened, who
+from worker.cli.following import EVERY, follow, tally_lines
+from worker.cli.jobs import telling_unwritable, write_results
+from worker.cli.output import STANDARD_OUTPUT, check_output
+from worker.cli.places import ConfigOption, find_places, known_target, opened_at, who
 from worker.cli.submitting import client_of, send
 from worker.embedded.commands import child_environ, worker_command
 from worker.embedded.processes import Change, Processes
 from worker.embedded.valkey import Valkey
 from worker.environment import Environment
+from worker.errors import RefusedRequest
 from worker.job import JobId, JobState, JobStatus
+from worker.settings import load_configuration
+from worker.store.base import Who
 from worker.target import Target
 
-#: A job of at most so many items is not worth a second worker's start.
-SMALL = 10_000
+if TYPE_CHECKING:
+    from worker.assembly import Deployment
+    from worker.client import DeletionClient
+
 #: How long the workers may take to start and answer.
 START_TIMEOUT = timedelta(seconds=60)
+#: How long a message that was sent may be read and not yet be in the store.
+UNDER_WAY = timedelta(seconds=2)
 #: How long they may take to finish what is in hand.
 GRACE = timedelta(seconds=45)
 #: Neighbours are nothing to us, and asking for them takes a second at the start.
@@ -62,16 +70,21 @@ def run(
 ) -> None:
     """Start, submit, delete, tell, stop: a first Ctrl-C cancels the job."""
     wanted = read_wish(items, file=file, file_format=file_format, column=column, query=query)
-    with opened(config) as deployment:
-        known = known_target(deployment, target)
-        count = wanted.count() if sys.stdin.isatty() and not yes else None
-        if not (yes or dry_run):
-            _ask(known, count)
-        status = _run(deployment, wanted, known, dry_run=dry_run, is_small=(count or SMALL) < SMALL)
+    wanted.check()
+    with telling_unwritable(output):
+        check_output(output)
+    places = find_places(config)
+    known = known_target(load_configuration(places.configuration).targets, target)
+    if not (yes or dry_run):
+        _ask(known, wanted)
+    number = 1 if wanted.is_small else (os.cpu_count() or 1)
+    # The workers come first: they start while the rest is imported here.
+    with workers_of(places, number=number) as processes, opened_at(places) as deployment:
+        status = _run(deployment, processes, wanted, known, dry_run=dry_run)
+        for line in tally_lines(status):
+            typer.echo(line, err=output == STANDARD_OUTPUT)
         if output is not None:
             write_results(deployment.store, status.job.id, output=output)
-        for line in tally_lines(status):
-            typer.echo(line, err=output == "-")
         if dry_run:
             _tell_plan(deployment, known, status)
         if status.job.state is JobState.AWAITING_APPROVAL:
@@ -80,35 +93,56 @@ def run(
 
 
 def _run(
-    deployment: Deployment, wanted: Wanted, target: Target, *, dry_run: bool, is_small: bool
+    deployment: "Deployment",
+    processes: Processes,
+    wanted: Wanted,
+    target: Target,
+    *,
+    dry_run: bool,
 ) -> JobStatus:
     """Submit to workers of our own and follow the job to its end."""
     job = JobId(str(uuid4()))
     me = who(None, None)
-    number = 1 if is_small or wanted.file is None else (os.cpu_count() or 1)
-    with (
-        workers_of(deployment.environment, number=number) as processes,
-        client_of(deployment, timeout=START_TIMEOUT) as client,
-    ):
+    with client_of(deployment, timeout=START_TIMEOUT) as client:
         # Whoever runs it by hand wants to know now, whatever was wrong before.
         deployment.store.open_target(target.name, me)
+        options = {"dry_run": dry_run, "requested_by": me.os_user}
         try:
-            send(
-                client,
-                wanted,
-                target=target.name,
-                job=job,
-                dry_run=dry_run,
-                requested_by=me.os_user,
-            )
+            is_heard = send(client, wanted, target=target.name, job=job, **options)
         except KeyboardInterrupt:
-            deployment.store.cancel(job, me)
+            say("cancelling the job; Ctrl-C again leaves it to itself")
+            _call_off(deployment, client, job, me)
+        else:
+            if not is_heard:
+                logs = deployment.environment.data_dir / "logs"
+                fail(
+                    f"the workers did not answer: see {logs}; whether job {job} begins with "
+                    f"the next ones, `deletions status {job}` says then",
+                    Exit.NOT_REACHABLE,
+                )
         return follow(
             deployment.store,
             job,
             look_after=lambda: _look_after(deployment, processes, job, target.name),
             who=me,
         )
+
+
+def _call_off(deployment: "Deployment", client: "DeletionClient", job: JobId, me: Who) -> None:
+    """Cancel a job whose message may still be on its way, or was never sent."""
+    from worker.client import NoAnswer, Refused
+
+    # An answer, whichever, says that the workers have read what was sent before.
+    with suppress(Refused, NoAnswer):
+        client.status(job)
+    until = time.monotonic() + UNDER_WAY.total_seconds()
+    while True:
+        try:
+            return deployment.store.cancel(job, me)
+        except RefusedRequest:
+            if time.monotonic() > until:
+                fail("nothing was done", Exit.ENDED_EARLY)
+        time.sleep(EVERY.total_seconds())
 
 
 @contextmanager
@@ -131,7 +165,7 @@ def workers_of(places: Environment, *, number: int) -> Iterator[Processes]:
             broker.stop()
 
 
-def _look_after(deployment: Deployment, processes: Processes, job: JobId, target: str) -> None:
+def _look_after(deployment: "Deployment", processes: Processes, job: JobId, target: str) -> None:
     """Start workers again that died, and do not wait for a target that is closed."""
     for seen in processes.poll():
         if seen.change is Change.DIED:
@@ -142,16 +176,16 @@ def _look_after(deployment: Deployment, processes: Processes, job: JobId, target
         deployment.settler().settle(job)
 
 
-def _ask(target: Target, count: int | None) -> None:
+def _ask(target: Target, wanted: Wanted) -> None:
     """Show what would be done and where; without a terminal there is nobody to ask."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    number = "what the query finds" if count is None else f"{count:,} items"
-    if not typer.confirm(f"delete {number} from {target.name} ({target.address})?", err=True):
+    question = f"delete {wanted.described()} from {target.name} ({target.address})?"
+    if not typer.confirm(question, err=True):
         fail("nothing was done", Exit.ENDED_EARLY)
 
 
-def _tell_plan(deployment: Deployment, target: Target, status: JobStatus) -> None:
+def _tell_plan(deployment: "Deployment", target: Target, status: JobStatus) -> None:
     """What the dry run found, and how to execute it."""
     calls = -(-status.job.items // target.limits.max_items_per_call)
     say(f"would take about {calls:,} calls of {target.limits.max_items_per_call} items")

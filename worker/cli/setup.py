@@ -8,7 +8,6 @@ import typer
 from worker.cli.ends import Exit, fail, say
 from worker.cli.places import ConfigOption, find_places
 from worker.settings import FILE_NAME
-from worker.store.migrations import migrate as migrate_store
 from worker.template import TEMPLATE
 
 #: Where the template's first target expects its practice server.
@@ -54,6 +53,8 @@ def practice(
 
 def migrate(config: ConfigOption = None) -> None:
     """Move the store on to this program's migration; stop the workers before."""
+    from worker.store.migrations import migrate as migrate_store
+
     before = migrate_store(find_places(config).store_url)
     say(f"the store was at {before or 'nothing'} and is up to date")
 

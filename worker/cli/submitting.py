@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import typer
 
-from worker.assembly import Deployment
 from worker.cli.asking import (
     ColumnOption,
     DryRunOption,
@@ -27,8 +26,10 @@ from worker.embedded.valkey import answers
 from worker.environment import socket_path
 from worker.errors import RefusedRequest
 from worker.job import JobId
+from worker.target import Target
 
 if TYPE_CHECKING:
+    from worker.assembly import Deployment
     from worker.client import DeletionClient
 
 #: How long a worker may take to answer one message.
@@ -62,19 +63,26 @@ def submit(
     config: ConfigOption = None,
 ) -> None:
     """Hand a job to running workers; prints the job's id alone."""
+    job = job_id(identity) if identity else JobId(str(uuid4()))
+    if plan is not None and (target or items or file or query or dry_run or notify):
+        fail(
+            "--plan takes its target and its items from the dry run: leave them out, "
+            "and --dry-run and --notify too",
+            Exit.WRONG_USE,
+        )
+    if plan is None and target is None:
+        fail("expected a TARGET, or --plan JOB", Exit.WRONG_USE)
     with opened(config) as deployment:
-        job = job_id(identity) if identity else JobId(str(uuid4()))
         if plan is not None:
             deployment.submitter().open_plan(job, plan=job_id(plan), requested_by=requested_by)
         else:
             wanted = read_wish(
                 items, file=file, file_format=file_format, column=column, query=query
             )
-            known_target(deployment, target or "")
+            known = known_target(deployment.targets, target or "")
             _refuse_without_broker(deployment)
             options = {"dry_run": dry_run, "requested_by": requested_by, "notify": notify}
-            with client_of(deployment) as client:
-                send(client, wanted, target=target or "", job=job, **options)
+            _hand_over(deployment, wanted, known, job=job, **options)
         typer.echo(job)
         if wait:
             status = follow(deployment.store, job, who=who(None, None))
@@ -85,7 +93,7 @@ def submit(
 
 @contextmanager
 def client_of(
-    deployment: Deployment, *, timeout: timedelta = ANSWER_TIMEOUT
+    deployment: "Deployment", *, timeout: timedelta = ANSWER_TIMEOUT
 ) -> Iterator["DeletionClient"]:
     """A client of this deployment's broker."""
     from worker.client import DeletionClient
@@ -99,19 +107,36 @@ def client_of(
 
 def send(
     client: "DeletionClient", wanted: Wanted, *, target: str, job: JobId, **options: Any
-) -> None:
-    """Submit what is wanted. Raises RefusedRequest, UnreadableFile."""
+) -> bool:
+    """Submit what is wanted; False if nobody answered. Raises RefusedRequest, UnreadableFile."""
     from worker.client import NoAnswer, Refused
 
     try:
         if wanted.query is not None:
             client.submit(target, query=wanted.query, job=job, **options)
-            return
+            return True
         with wanted.opened() as items:
             client.submit(target, items, job=job, **options)
+            return True
     except Refused as refused:
         raise RefusedRequest(refused.code, refused.message, data=refused.data) from refused
     except NoAnswer:
+        return False
+
+
+def _hand_over(
+    deployment: "Deployment", wanted: Wanted, target: Target, *, job: JobId, **options: Any
+) -> None:
+    """Submit to whoever listens; without an answer the job's id is told all the same."""
+    with client_of(deployment) as client:
+        try:
+            is_heard = send(client, wanted, target=target.name, job=job, **options)
+        except KeyboardInterrupt:
+            fail(
+                f"interrupted; to be sure that it does not begin: deletions cancel {job}",
+                Exit.ENDED_EARLY,
+            )
+    if not is_heard:
         fail(
             f"no worker answered for job {job}: start one with `deletions up`; "
             f"sending it again with --id {job} is safe",
@@ -119,7 +144,7 @@ def send(
         )
 
 
-def _refuse_without_broker(deployment: Deployment) -> None:
+def _refuse_without_broker(deployment: "Deployment") -> None:
     """Say at once that nobody is there, where that can be known."""
     places = deployment.environment
     if places.is_embedded and not answers(socket_path(places.data_dir)):

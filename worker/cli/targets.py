@@ -1,16 +1,18 @@
 """`targets [check]`: what is configured, and whether it answers."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api_adapters.base import Deadline
 from api_adapters.errors import BadSettings, CallFailed
-from worker.assembly import Deployment
 from worker.cli.ends import Exit, fail, say
 from worker.cli.jobs import print_table
 from worker.cli.places import ConfigOption, opened, who
 from worker.target import Target
+
+if TYPE_CHECKING:
+    from worker.assembly import Deployment
 
 
 def targets(
@@ -47,7 +49,7 @@ def _row(target: Target) -> list[str]:
     ]
 
 
-def _check(deployment: Deployment, target: Target) -> bool:
+def _check(deployment: "Deployment", target: Target) -> bool:
     """Ask one target, without harm."""
     try:
         adapter = deployment.adapters(target.name)

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from worker.assembly import open_deployment
 from worker.cli.ends import say
-from worker.cli.places import ConfigOption, find_places
+from worker.cli.places import ConfigOption, find_places, opened_at
 from worker.embedded.commands import child_environ, clock_command, worker_command
 from worker.embedded.flower import PORT, USER, choose_password, flower_command
-from worker.embedded.processes import Processes
+from worker.embedded.processes import Change, Processes, Seen
 from worker.embedded.valkey import Valkey
 from worker.environment import Environment
 
@@ -33,7 +32,8 @@ def up(
     """Valkey, workers, clock and Flower in one command, until Ctrl-C."""
     places = find_places(config)
     # A configuration or a store that cannot be used is told here, once.
-    open_deployment(places).close()
+    with opened_at(places):
+        pass
     signal.signal(signal.SIGTERM, _interrupt)
     broker = Valkey(places.data_dir) if places.is_embedded else None
     if broker is not None:
@@ -61,13 +61,23 @@ def _keep_up(places: Environment, broker: Valkey | None, *, workers: int, port: 
         say(f"Flower on http://127.0.0.1:{port}, user {USER}{shown}")
         while True:
             for seen in processes.poll():
-                say(f"{seen.name}: {seen.change.value}")
+                say(_tell(seen))
             if broker is not None:
                 broker.ensure()
             time.sleep(LOOK_EVERY)
     finally:
-        say("stopping: calls that are out end first")
-        processes.stop(grace=GRACE)
+        say("stopping: calls that are out end first; Ctrl-C again does not wait for them")
+        if killed := processes.stop(grace=GRACE):
+            say(f"did not end within {GRACE.total_seconds():.0f} s: {', '.join(killed)}")
+
+
+def _tell(seen: Seen) -> str:
+    """What happened to a child."""
+    match seen.change:
+        case Change.DIED:
+            return f"{seen.name} ended with {seen.exit_code} and is started again; see {seen.log}"
+        case Change.STARTED:
+            return f"{seen.name} runs again"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_adapters.answer import LONGEST_WAIT, Answer, retry_after, trim, undocumented
+from api_adapters.answer import LONGEST_WAIT, Answer, retry_after, trim, undocumented, whole_number
 from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -169,3 +169,26 @@ def test_trimmed_text_is_short_one_line_and_can_be_stored(text: Any) -> None:
     assert len(line) <= 20
     assert line.isprintable()
     assert line.encode() is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0),
+        (-3, -3),
+        ("403106", 403106),
+        ("007", 7),
+        (True, None),
+        (2.0, None),
+        ("2.0", None),
+        ("-1", None),
+        (" 1", None),
+        ("\u0661", None),
+        ("9" * 5_000, None),
+        ("", None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_a_whole_number_may_be_written_as_text(value: object, number: int | None) -> None:
+    assert whole_number(value) == number

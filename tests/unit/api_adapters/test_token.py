@@ -8,7 +8,7 @@ import pytest
 
 from api_adapters.base import Deadline
 from api_adapters.errors import Hopeless, Transient
-from api_adapters.token import SharedToken
+from api_adapters.token import Login, SharedToken
 
 SOON = timedelta(seconds=5)
 
@@ -89,3 +89,23 @@ def test_waiting_for_anothers_login_ends_at_the_deadline() -> None:
         over.set()
         assert first.result() == "late"
     assert not failure.value.may_have_run
+
+
+@pytest.mark.parametrize(("lives", "renewed_after"), [(1_000, 940), (100, 90)])
+def test_a_token_near_its_end_is_renewed_ahead(lives: int, renewed_after: int) -> None:
+    now = 0.0
+    door = Door()
+    token = SharedToken(
+        lambda until: Login(door.log_in(until), timedelta(seconds=lives)), clock=lambda: now
+    )
+    token.current(Deadline(SOON))
+
+    now = renewed_after - 1
+    assert token.current(Deadline(SOON)) == "token 1"
+
+    now = renewed_after
+    assert token.current(Deadline(SOON)) == "token 2"
+
+
+def test_a_login_is_shown_without_its_token() -> None:
+    assert "secret" not in repr(Login("secret"))

@@ -1,0 +1,418 @@
+"""The tasks, without a broker: what each answers and posts, and that a look is enough."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from tests.factories import MINUTE, SECOND, keys, some_id
+from tests.fakes import AwayStore, House, RungBells
+from worker.assembly import Deployment
+from worker.duty import Duty, current
+from worker.errors import DoesNotAddUp
+from worker.job import JobId, JobState
+from worker.quiet import UNREADABLE
+from worker.store.base import Look, Who
+
+
+class Office:
+    """The tasks of one process, whose messages are kept until they are delivered."""
+
+    def __init__(self, house: House) -> None:
+        from worker import tasks
+
+        self.tasks = tasks
+        self.house = house
+        self.posted: list[tuple[str, dict[str, str]]] = []
+
+    def post(self, task: Any, **arguments: str) -> None:
+        """Keep a nudge."""
+        self.posted.append((task.name, arguments))
+
+    def deliver(self) -> None:
+        """Deliver what was posted so far."""
+        posted, self.posted = self.posted, []
+        for name, arguments in posted:
+            self.tasks.app.tasks[name](**arguments)
+
+    def look(self) -> None:
+        """Look at the store and do what is found."""
+        found = self.house.store.look(every=timedelta(seconds=2))
+        if found is not None:
+            self.tasks.act(found)
+
+    def names(self) -> list[str]:
+        """What was posted."""
+        return [name for name, _ in self.posted]
+
+
+@pytest.fixture
+def house() -> House:
+    return House(max_items_per_call=2)
+
+
+@pytest.fixture
+def office(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Office]:
+    # Celery asks for its settings when the first task is looked at.
+    monkeypatch.setenv("DELETIONS_CONFIG", str(tmp_path / "deletions.toml"))
+    office = Office(house)
+    configuration = SimpleNamespace(
+        targets=house.targets, notify={}, retention_of=lambda _: None, store=None
+    )
+    deployment = Deployment(None, configuration, house.store, house.adapters)
+    duty = Duty(deployment, threads=4, bells=RungBells())
+    duty.executor = house.executor
+    monkeypatch.setattr(current, "_duty", duty)
+    monkeypatch.setattr(current, "_pid", os.getpid())
+    monkeypatch.setattr(office.tasks, "post", office.post)
+    yield office
+    house.store.close()
+
+
+def body(shown: Any) -> Any:
+    return shown.__json__()
+
+
+# -- public tasks -------------------------------------------------------------------
+
+
+def test_a_refusal_is_the_result(office: Office) -> None:
+    answer = office.tasks.submit(job=some_id(), target="nobody", items=["somebody"])
+
+    assert set(body(answer)["error"]) == {"code", "message", "data"}
+    assert body(answer)["error"]["code"] == "unknown_target"
+    assert repr(answer) == "refused: unknown_target"
+
+
+def test_positional_arguments_are_refused(office: Office) -> None:
+    assert body(office.tasks.submit("crm", ["a"]))["error"]["code"] == "invalid_message"
+
+
+def test_an_argument_named_self_is_refused_like_any_unknown_one(office: Office) -> None:
+    answer = body(office.tasks.status.run(job=some_id(), self="somebody"))
+
+    assert answer["error"]["code"] == "invalid_message"
+
+
+def test_a_store_that_is_away_is_told(office: Office, house: House) -> None:
+    away = AwayStore(house.store)
+    away.be_away("submit", 1)
+    object.__setattr__(office.tasks.duty().deployment, "store", away)
+
+    answer = office.tasks.submit(job=some_id(), target="crm", items=["a"])
+
+    assert body(answer)["error"]["code"] == "store_unavailable"
+
+
+def test_an_unreadable_message_is_answered_with_its_refusal(office: Office) -> None:
+    told = {"code": "too_large", "message": "a message is at most 4194304 bytes"}
+
+    answer = office.tasks.submit(**{UNREADABLE: told})
+
+    assert body(answer)["error"] == {**told, "data": {}}
+
+
+@pytest.mark.parametrize("forged", ["somebody", {"code": "somebody", "message": "x"}, {"code": 1}])
+def test_nobody_can_make_up_a_refusal(office: Office, forged: Any) -> None:
+    answer = office.tasks.submit(**{UNREADABLE: forged, "job": some_id(), "target": "crm"})
+
+    assert body(answer)["error"]["code"] == "invalid_message"
+    assert "somebody" not in repr(answer)
+
+
+def test_what_nobody_expected_is_told_without_its_words(
+    office: Office, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise KeyError("somebody")
+
+    away = AwayStore(house.store)
+    away.before("submit", broken)
+    object.__setattr__(office.tasks.duty().deployment, "store", away)
+
+    with pytest.raises(RuntimeError, match=r"deletions.submit broke: KeyError") as raised:
+        office.tasks.submit(job=some_id(), target="crm", items=["a"])
+
+    assert raised.value.__suppress_context__
+    assert "somebody" not in caplog.text
+
+
+def test_what_follows_never_costs_the_answer(office: Office, house: House) -> None:
+    away = AwayStore(house.store)
+    away.be_away("may_ring", 1)
+    object.__setattr__(office.tasks.duty().deployment, "store", away)
+
+    answer = office.tasks.submit(job=some_id(), target="crm", items=["a"])
+
+    assert body(answer)["items"] == 1
+
+
+def test_a_submission_rings_its_target(office: Office) -> None:
+    office.tasks.submit(job=some_id(), target="crm", items=["a"])
+
+    assert office.posted == [("deletions.execute", {"target": "crm"})]
+
+
+def test_a_sealed_job_is_planned_by_message(office: Office) -> None:
+    job = some_id()
+    office.tasks.open_(job=job, target="crm", chunk_items=2)
+    office.tasks.append(job=job, chunk=0, items=["a"])
+    office.tasks.seal(job=job, chunks=1)
+
+    assert office.posted == [("deletions.plan", {"job": job})]
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel"])
+def test_a_command_answers_with_the_status(office: Office, house: House, command: str) -> None:
+    job = house.submitted(keys(2))
+
+    answer = body(getattr(office.tasks, command)(job=job))
+
+    assert answer["id"] == job
+    if command == "cancel":
+        assert house.state(job) is JobState.CANCELLED
+
+
+# -- nudges -----------------------------------------------------------------------------
+
+
+def test_the_last_record_settles_the_job(office: Office, house: House) -> None:
+    job = house.submitted(keys(3))
+
+    shown = office.tasks.execute("crm")
+
+    assert house.state(job) is JobState.COMPLETED
+    assert office.names() == ["deletions.settle"]
+    assert repr(shown) == f"target=crm calls=2 job={job} items=3"
+    assert body(shown) is None
+
+
+def test_a_settled_job_shows_its_tally(office: Office, house: House) -> None:
+    job = house.submitted(keys(3))
+    house.work_off()
+
+    assert repr(office.tasks.settle(job)) == f"job={job} completed deleted=3"
+
+
+def test_a_plan_rings(office: Office, house: House) -> None:
+    job = house.landed(keys(3))
+
+    office.tasks.plan(job)
+
+    assert office.names() == ["deletions.execute"]
+    assert "nothing to plan" in repr(office.tasks.plan(job))
+
+
+@pytest.mark.parametrize("name", ["plan", "settle"])
+def test_a_nudge_for_a_job_that_is_not_there_is_harmless(office: Office, name: str) -> None:
+    getattr(office.tasks, name)(some_id())
+
+    assert office.posted == []
+
+
+def test_a_nudge_whose_store_is_away_is_left_to_the_look(
+    office: Office, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = AwayStore(house.store)
+    away.be_away("claim", 1)
+    house.store = away
+    office.tasks.duty().executor = house.make_executor()
+
+    with caplog.at_level(logging.WARNING):
+        shown = office.tasks.execute("crm")
+
+    assert repr(shown) == "not done: StoreUnavailable"
+    assert "nudge.failed" in caplog.text
+
+
+def test_a_bell_that_found_no_slot_is_rung_again_when_a_slice_ends(
+    office: Office, house: House
+) -> None:
+    slots = office.tasks.duty().slots
+    with slots.enter("one"), slots.enter("two"):
+        assert "no slot is free" in repr(office.tasks.execute("crm"))
+    house.targets["one"] = house.target_of("one")
+
+    office.tasks.execute("one")
+
+    assert office.posted == [("deletions.execute", {"target": "crm"})]
+
+
+def test_a_slice_ends_when_its_process_does(office: Office, house: House) -> None:
+    job = house.submitted(keys(3))
+    office.tasks.duty().is_ending.set()
+
+    office.tasks.execute("crm")
+
+    assert house.adapter.calls == []
+    assert house.store.status(job).batches["ready"] == 2
+
+
+def test_one_job_that_does_not_add_up_keeps_no_other_open(
+    office: Office, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong, right = house.submitted(["a"]), house.submitted(["b"])
+    house.work()
+    settled: list[JobId] = []
+
+    class Doubting(AwayStore):
+        def settle(self, job: JobId) -> Any:
+            if job == wrong:
+                raise DoesNotAddUp("1 is not 2")
+            settled.append(job)
+            return house.store.settle(job)
+
+    object.__setattr__(office.tasks.duty().deployment, "store", Doubting(house.store))
+
+    office.tasks.act(Look(settle=(wrong, right), has_lost_leases=True))
+
+    assert settled == [right]
+    assert "job.unsettled" in caplog.text
+
+
+def test_a_broker_that_is_away_costs_a_nudge_and_nothing_else(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+
+    class Unreached:
+        name = "deletions.execute"
+
+        def apply_async(self, **_: Any) -> None:
+            raise OperationalError("away")
+
+    office.tasks.post(Unreached(), target="crm")
+
+
+# -- liveness ------------------------------------------------------------------------------
+
+
+def nothing(_: House, __: JobId) -> None:
+    """Nobody has to do anything."""
+
+
+def approve(house: House, job: JobId) -> None:
+    house.store.approve(job, Who())
+
+
+def decline(house: House, job: JobId) -> None:
+    house.store.decline(job, Who())
+
+
+def resume(house: House, job: JobId) -> None:
+    house.store.resume(job, Who())
+
+
+def opened(house: House) -> JobId:
+    """A job whose sender went away."""
+    job = some_id()
+    house.desk.open({"job": job, "target": "crm", "chunk_items": 10})
+    house.desk.append({"job": job, "chunk": 0, "items": keys(3)})
+    return job
+
+
+def planning_was_lost(house: House) -> JobId:
+    job = house.landed(keys(5))
+    house.store.begin_planning(job, holder="lost", lasting=MINUTE)
+    return job
+
+
+def held(house: House) -> JobId:
+    house.targets["crm"] = house.target_of("crm", max_items=1, max_items_per_call=2)
+    return house.submitted(keys(5))
+
+
+def paused(house: House) -> JobId:
+    job = house.submitted(keys(5))
+    house.store.pause(job, Who())
+    return job
+
+
+def cancelling(house: House) -> JobId:
+    job = house.submitted(keys(5))
+    house.store.cancel(job, Who())
+    return job
+
+
+def worker_was_lost(house: House) -> JobId:
+    job = house.submitted(keys(5))
+    claim_and_vanish(house)
+    return job
+
+
+def cancelled_while_a_worker_was_lost(house: House) -> JobId:
+    job = worker_was_lost(house)
+    house.store.cancel(job, Who())
+    return job
+
+
+def decided_but_not_settled(house: House) -> JobId:
+    job = house.submitted(keys(5))
+    house.work()
+    return job
+
+
+def claim_and_vanish(house: House) -> None:
+    from tests.factories import appetite
+
+    house.store.claim(
+        "crm",
+        fingerprint=house.targets["crm"].fingerprint,
+        holder="lost",
+        lasting=MINUTE,
+        answers_bell=True,
+        appetite=lambda _: appetite(call_items=2, calls=2),
+    )
+
+
+BEGINNINGS: list[tuple[Callable[[House], JobId], JobState, Any, JobState]] = [
+    (opened, JobState.OPEN, nothing, JobState.CANCELLED),
+    (lambda house: house.landed(keys(5)), JobState.PLANNING, nothing, JobState.COMPLETED),
+    (lambda house: house.landed([]), JobState.PLANNING, nothing, JobState.COMPLETED),
+    (lambda house: house.landed([1.5]), JobState.PLANNING, nothing, JobState.COMPLETED),
+    (planning_was_lost, JobState.PLANNING, nothing, JobState.COMPLETED),
+    (held, JobState.AWAITING_APPROVAL, approve, JobState.COMPLETED),
+    (held, JobState.AWAITING_APPROVAL, decline, JobState.CANCELLED),
+    (lambda house: house.submitted(keys(5)), JobState.RUNNING, nothing, JobState.COMPLETED),
+    (worker_was_lost, JobState.RUNNING, nothing, JobState.COMPLETED),
+    (decided_but_not_settled, JobState.RUNNING, nothing, JobState.COMPLETED),
+    (paused, JobState.PAUSED, resume, JobState.COMPLETED),
+    (cancelling, JobState.CANCELLING, nothing, JobState.CANCELLED),
+    (cancelled_while_a_worker_was_lost, JobState.CANCELLING, nothing, JobState.CANCELLED),
+]
+
+
+@pytest.mark.parametrize(("begin", "state", "decide", "end"), BEGINNINGS)
+@pytest.mark.parametrize("loses_every", [1_000, 2])
+def test_a_look_alone_brings_a_job_from_any_state_to_its_end(
+    office: Office,
+    house: House,
+    *,
+    begin: Callable[[House], JobId],
+    state: JobState,
+    decide: Callable[[House, JobId], None],
+    end: JobState,
+    loses_every: int,
+) -> None:
+    job = begin(house)
+    assert house.state(job) is state
+    office.posted.clear()  # all messages so far are lost
+    decide(house, job)
+
+    for number in range(1, 100):
+        if house.store.job(job).is_final:
+            break
+        house.clock.advance(timedelta(hours=1) if state is JobState.OPEN else SECOND * 7)
+        office.look()
+        if number % loses_every:
+            office.deliver()
+        office.posted.clear()
+
+    assert house.state(job) is end
+    assert sum(house.store.tally(job).values()) == house.store.job(job).items
