@@ -200,6 +200,7 @@ def part(names: Mapping[str, Name]) -> list[dict[str, Name]]:
 
 
 def name_of(item: Item) -> Name:
+    """The two parts of an item's name. Raises BadItem."""
     match item:
         case {"appKey": str(app_key), "name": str(name), **rest} if name and not rest:
             return Name(app_key, name)

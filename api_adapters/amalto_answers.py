@@ -223,6 +223,7 @@ def read_presence(answer: Answer) -> Presence | None:
 
 
 def is_logged_out(answer: Answer) -> bool:
+    """Whether the token does not count any more; one that expired may be renewed."""
     flat = _flat(answer)
     return flat[0] == 401 if flat else answer.status == 401 and _results(answer) is None
 
