@@ -20,6 +20,7 @@ class Place:
     def __init__(self, kind: str, url: str) -> None:
         self.kind = kind
         self.url = url
+        self.adapters: list[SqlTable] = []
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements; the rows of the last one."""
@@ -41,7 +42,9 @@ class Place:
     def adapter(self, **settings: Any) -> SqlTable:
         """An adapter on this database; its table is `rows`, its key `id`."""
         given = {"adapter": "sql_table", "url": self.url, "table": "rows", "key": "id"} | settings
-        return SqlTable(SqlTableSettings.model_validate(given), pace=FreePace())
+        made = SqlTable(SqlTableSettings.model_validate(given), pace=FreePace())
+        self.adapters.append(made)
+        return made
 
 
 @contextmanager
@@ -50,7 +53,18 @@ def place(kind: str, directory: Path) -> Iterator[Place]:
     if kind == "sqlite":
         file = directory / "rows.sqlite3"
         file.touch()
-        yield Place(kind, f"sqlite:///{file}")
+        with _closing(Place(kind, f"sqlite:///{file}")) as found:
+            yield found
         return
-    with database() as url:
-        yield Place(kind, url)
+    with database() as url, _closing(Place(kind, url)) as found:
+        yield found
+
+
+@contextmanager
+def _closing(found: Place) -> Iterator[Place]:
+    """Close the adapters that a test made, whatever came of them."""
+    try:
+        yield found
+    finally:
+        for adapter in found.adapters:
+            adapter.close()
