@@ -30,7 +30,8 @@ from worker.target import Target
 class Adapters:
     """The adapters of the configured targets, each built once for all threads."""
 
-    def __init__(self, targets: Mapping[str, Target], *, redis_url: str) -> None:
+    def __init__(self, targets: Mapping[str, Target], *, redis_url: str | None) -> None:
+        """`redis_url` is None where no pace is shared, as for a single look by hand."""
         self._targets = targets
         self._redis_url = redis_url
         self._built: dict[str, Adapter] = {}
@@ -47,7 +48,7 @@ class Adapters:
     def _pace(self, target: Target) -> Pace:
         """The pace that all workers of the target share."""
         per_second = target.limits.requests_per_second
-        if per_second is None:
+        if per_second is None or self._redis_url is None:
             return NoPace()
         return SharedPace(target.name, per_second, redis_url=self._redis_url)
 

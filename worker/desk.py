@@ -66,7 +66,11 @@ class Desk:
         job = self._submitter.submit(requests.parse(requests.Submit, named))
         body = {"job": job.id, "items": job.items, "duplicates": job.duplicates}
         planned = self._plan_at_once(job)
-        return Answer(body, f"job={job.id} items={job.items}", **_what_follows(planned))
+        follows = _what_follows(planned)
+        if planned.state is JobState.RUNNING and not self._store.status(job.id).batches["ready"]:
+            # All of it was refused at the door: nobody will record anything.
+            follows = {"settle": (job.id,)}
+        return Answer(body, f"job={job.id} items={job.items}", **follows)
 
     def open(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.open`."""

@@ -35,6 +35,9 @@ log = logging.getLogger("deletions.tasks")
 
 #: How long one bell keeps a thread.
 SLICE = timedelta(seconds=1)
+#: Seconds after which a request that nobody hears of is tried again while the
+#: store is away.
+KEPT_SECONDS = 5
 #: Notifications sent in one go; the next look sends the others.
 MOST_NOTIFIED = 100
 #: Jobs that the shown result of a slice names.
@@ -67,6 +70,10 @@ def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -
         except RefusedRequest as refusal:
             return _refusal(refusal)
         except StoreUnavailable as away:
+            if self.request.ignore_result:
+                # Nobody would hear the refusal and send it again.
+                log.warning("submit.kept", extra={"task": name, "cause": str(away)})
+                raise self.retry(countdown=KEPT_SECONDS, max_retries=None) from None
             return _refusal(RefusedRequest("store_unavailable", str(away)))
         except Exception as error:  # noqa: BLE001
             raise _hidden(name, error) from None

@@ -114,6 +114,8 @@ def _make_engine(url: URL, connections: int) -> Engine:
         "pool_size": connections,
         "max_overflow": 2,
         "pool_timeout": 10,
+        # Parameters are items: an error must not tell them to a log.
+        "hide_parameters": True,
     }
     if url.get_backend_name() == "sqlite":
         return _make_sqlite_engine(url, options)

@@ -433,6 +433,27 @@ def test_a_store_that_is_away_is_waited_for(service: Service, client: DeletionCl
             assert client.wait(submitted.result()).items == 1
 
 
+def test_what_was_posted_while_the_store_was_away_is_kept(
+    service: Service, client: DeletionClient
+) -> None:
+    with closing(sqlite3.connect(service.data_dir / "store.sqlite3")) as store:
+        store.execute("BEGIN IMMEDIATE")
+        # Nobody hears that this one is refused.
+        posted = client.post("monitor", ["b", "c"], dry_run=True)
+        wait_until(lambda: "submit.kept" in service.logs()["worker1.log"])
+        store.execute("ROLLBACK")
+
+    wait_until(lambda: _is_known(client, posted))
+    assert client.wait(posted).items == 2
+
+
+def _is_known(client: DeletionClient, job: str) -> bool:
+    try:
+        return bool(client.status(job))
+    except Refused:
+        return False
+
+
 def test_connections_that_were_cut_are_made_again(service: Service, client: DeletionClient) -> None:
     job = client.submit("monitor", ["a"], dry_run=True)
     with service.redis() as redis:

@@ -9,10 +9,12 @@ from api_adapters.errors import BadSettings, CallFailed
 from worker.cli.ends import Exit, fail, say
 from worker.cli.jobs import print_table
 from worker.cli.places import ConfigOption, opened, who
+from worker.embedded.valkey import answers
+from worker.environment import socket_path
 from worker.target import Target
 
 if TYPE_CHECKING:
-    from worker.assembly import Deployment
+    from worker.assembly import Adapters, Deployment
 
 
 def targets(
@@ -32,8 +34,21 @@ def targets(
                 [_row(target) for target in deployment.targets.values()],
             )
             return
-        answers = [_check(deployment, target) for target in deployment.targets.values()]
-    raise typer.Exit(int(Exit.DONE if all(answers) else Exit.NOT_REACHABLE))
+        adapters = _adapters(deployment)
+        try:
+            found = [_check(deployment, adapters, one) for one in deployment.targets.values()]
+        finally:
+            adapters.close()
+    raise typer.Exit(int(Exit.DONE if all(found) else Exit.NOT_REACHABLE))
+
+
+def _adapters(deployment: "Deployment") -> "Adapters":
+    """Adapters at the shared pace; where no broker runs, no worker sends beside us."""
+    from worker.assembly import Adapters
+
+    places = deployment.environment
+    is_alone = places.is_embedded and not answers(socket_path(places.data_dir))
+    return Adapters(deployment.targets, redis_url=None if is_alone else places.broker_url)
 
 
 def _row(target: Target) -> list[str]:
@@ -49,10 +64,10 @@ def _row(target: Target) -> list[str]:
     ]
 
 
-def _check(deployment: "Deployment", target: Target) -> bool:
+def _check(deployment: "Deployment", adapters: "Adapters", target: Target) -> bool:
     """Ask one target, without harm."""
     try:
-        adapter = deployment.adapters(target.name)
+        adapter = adapters(target.name)
         checked = adapter.check(until=Deadline(target.limits.timeout))
     except (BadSettings, CallFailed) as error:
         typer.echo(f"{target.name}: failed: {error}")

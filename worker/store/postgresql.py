@@ -118,6 +118,8 @@ def _engine(url: URL) -> Engine:
             max_overflow=MOST_CONNECTIONS // 2,
             pool_timeout=10,
             connect_args=CONNECTION,
+            # Parameters are items: an error must not tell them to a log.
+            hide_parameters=True,
         )
     except ModuleNotFoundError as error:
         fault = "DELETIONS_STORE_URL names postgresql, which needs psycopg"

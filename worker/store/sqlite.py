@@ -92,6 +92,8 @@ def _engine(url: URL) -> Engine:
         max_overflow=64,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         isolation_level="AUTOCOMMIT",
+        # Parameters are items: an error must not tell them to a log.
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
