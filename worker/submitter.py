@@ -159,7 +159,7 @@ class Submitter:
 
     @staticmethod
     def _refuse_query(target: Target) -> RefusedRequest:
-        """No adapter that is installed can be asked for items yet."""
+        """No job by query is taken yet, not even where the adapter could find."""
         if not target.settings.allow_query:
             return RefusedRequest(
                 "query_not_allowed",
@@ -169,6 +169,6 @@ class Submitter:
             )
         return RefusedRequest(
             "query_refused",
-            f"the adapter '{target.settings.adapter}' cannot be asked for items",
+            "this version takes items only: find them first and submit them",
             data={"target": target.name},
         )

@@ -188,7 +188,7 @@ def _ask(target: Target, wanted: Wanted) -> None:
 def _tell_plan(deployment: "Deployment", target: Target, status: JobStatus) -> None:
     """What the dry run found, and how to execute it."""
     calls = -(-status.job.items // target.limits.max_items_per_call)
-    say(f"would take about {calls:,} calls of {target.limits.max_items_per_call} items")
+    say(f"would take {calls:,} calls of up to {target.limits.max_items_per_call} items")
     for text in deployment.store.sample(status.job.id, limit=5):
         say(f"  {text}")
     say(f"to delete exactly these: deletions submit --plan {status.job.id}")
