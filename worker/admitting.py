@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -70,13 +71,7 @@ def without_duplicates(chunk: Chunk) -> Chunk:
         if one.key is not None:
             seen.add(one.key)
         kept.append(one)
-    return Chunk(
-        number=chunk.number,
-        items=tuple(kept),
-        size=chunk.size,
-        digest=chunk.digest,
-        given=chunk.given,
-    )
+    return replace(chunk, items=tuple(kept))
 
 
 def is_item(value: Any) -> bool:

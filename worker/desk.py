@@ -67,8 +67,7 @@ class Desk:
         body = {"job": job.id, "items": job.items, "duplicates": job.duplicates}
         planned = self._plan_at_once(job)
         follows = _what_follows(planned)
-        if planned.state is JobState.RUNNING and not self._store.status(job.id).batches["ready"]:
-            # All of it was refused at the door: nobody will record anything.
+        if planned.state is JobState.RUNNING and self._is_decided(planned):
             follows = {"settle": (job.id,)}
         return Answer(body, f"job={job.id} items={job.items}", **follows)
 
@@ -195,6 +194,13 @@ class Desk:
         shown = f"job={job} {status.job.state} pending={status.pending}"
         return Answer(status.as_json(), shown, **_what_follows(status.job))
 
+    def _is_decided(self, job: Job) -> bool:
+        """Whether a job has no items, or all were refused at the door.
+
+        Nobody records anything for it then, so nobody would settle it.
+        """
+        return sum(self._store.tally(job.id).values()) == job.items
+
     def _plan_at_once(self, job: Job) -> Job:
         """Plan a job of one message with the message, so that it starts at once."""
         if job.state is not JobState.PLANNING:
@@ -212,9 +218,6 @@ def _what_follows(job: Job) -> dict[str, Any]:
     match job.state:
         case JobState.PLANNING:
             return {"plan": (job.id,)}
-        # Nobody records anything for a job of no items, so nobody would settle it.
-        case JobState.RUNNING if job.items == 0:
-            return {"settle": (job.id,)}
         case JobState.RUNNING:
             return {"ring": (job.target,)}
         case JobState.CANCELLING:

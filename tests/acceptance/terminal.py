@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,8 @@ import pytest
 from api_adapters.fakes.bas_ip import PASSWORD
 from api_adapters.fakes.base import Practice
 from api_adapters.fakes.server import PracticeServer, open_practice
-from worker.embedded.valkey import find_server
+from tests.integration.service import need_a_server, wait_until
 from worker.environment import CONFIGURATION, DATA_DIR
-from worker.errors import BadConfiguration
 
 COMMAND = Path(sys.executable).with_name("deletions")
 
@@ -75,7 +73,7 @@ class Terminal:
         self.practices: dict[str, Practice] = {}
 
     def __enter__(self) -> Self:
-        _need_a_server()
+        need_a_server()
         # A short path: a Unix socket's is at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="cli-", dir="/tmp"))
         self._opened.callback(shutil.rmtree, self.folder)
@@ -248,21 +246,3 @@ def service(terminal: Terminal, *options: str) -> Iterator["subprocess.Popen[byt
         said = shown.read_text()
         if "did not end" in said or "Traceback" in said:
             pytest.fail(said + terminal.logs())
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
-    """Wait until something has come true."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.02)
-
-
-def _need_a_server() -> None:
-    """Without a broker for this platform: skip at home, fail where CI is set."""
-    try:
-        find_server()
-    except BadConfiguration as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))

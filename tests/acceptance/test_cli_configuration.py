@@ -10,7 +10,8 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from tests.acceptance.terminal import Ended, Monitor, Terminal, wait_until
+from tests.acceptance.terminal import Ended, Monitor, Terminal
+from tests.integration.service import wait_until
 from worker.store.migrations import steps
 
 

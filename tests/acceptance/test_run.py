@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.terminal import Monitor, Terminal, finish, service, wait_until
+from tests.acceptance.terminal import Monitor, Terminal, finish, service
+from tests.integration.service import wait_until
 
 ABSENT = "00000000-0000-4000-8000-00000000dead"
 

@@ -16,7 +16,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.acceptance.terminal import Monitor, Terminal, service, wait_until
+from tests.acceptance.terminal import Monitor, Terminal, service
+from tests.integration.service import wait_until
 
 NOWHERE = "7b2f8c1e-0000-4000-8000-000000000001"
 STATUS = {

@@ -85,7 +85,7 @@ class Service:
         self.practices: dict[str, Practice] = {}
 
     def __enter__(self) -> Self:
-        _need_a_server()
+        need_a_server()
         with self._opened as opened:
             # A short path: a Unix socket's is at most 107 bytes.
             self.directory = Path(tempfile.mkdtemp(prefix="service-", dir="/tmp"))
@@ -189,7 +189,7 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def _need_a_server() -> None:
+def need_a_server() -> None:
     """Without a broker for this platform: skip at home, fail where CI is set."""
     try:
         find_server()

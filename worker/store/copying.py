@@ -23,9 +23,7 @@ def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
     if row.state != JobState.PLANNING:
         return True
     plan = job_row(tx, row.plan)
-    reached = tx.execute(
-        select(func.coalesce(func.max(items.c.position), -1)).where(items.c.job == row.seq)
-    ).scalar_one()
+    reached = _reached(tx, row.seq)
     first, edge = stretch(tx, plan.seq, reached, limit)
     if edge < first:
         return _is_copied(tx, row.seq, plan.items, job)

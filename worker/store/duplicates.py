@@ -1,6 +1,8 @@
 """How later ones of equal keys are found and dropped."""
 
-from sqlalchemy import delete, func, select
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select
 
 from worker.store.tables import items
 from worker.store.transaction import Tx
@@ -24,3 +26,13 @@ def drop_some(tx: Tx, seq: int) -> bool:
         some = items.c.position.in_(later[start : start + 500])
         tx.execute(delete(items).where(items.c.job == seq, some))
     return len(later) < STRIDE
+
+
+def counts(row: Row[Any], distinct: int) -> dict[str, int]:
+    """The counts of a job of which so many items are distinct.
+
+    What is copied from another job was not counted before, and has no duplicates.
+    """
+    is_copy = row.plan is not None or row.parent is not None
+    given = distinct if is_copy else row.items + row.duplicates
+    return {"items": distinct, "duplicates": given - distinct}

@@ -146,11 +146,8 @@ def _cover_the_rest(
     covered = tx.execute(
         select(func.coalesce(func.sum(batches.c["items"]), 0)).where(batches.c.job == row.seq)
     ).scalar_one()
-    # What is copied from another job was not counted before.
-    is_copy = row.plan is not None or row.parent is not None
-    given = covered if is_copy else row.items + row.duplicates
-    values = {"is_cut": True, "items": covered, "duplicates": given - covered}
-    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
+    values = duplicates.counts(row, covered)
+    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(is_cut=True, **values))
 
 
 def settle(tx: Tx, job: JobId) -> JobStatus | None:

@@ -42,10 +42,7 @@ def count_items(tx: Tx, job: JobId) -> Job:
     count = tx.execute(
         select(func.count()).select_from(items).where(items.c.job == row.seq)
     ).scalar_one()
-    given = row.items + row.duplicates
-    if row.plan is not None or row.parent is not None:
-        given = count
-    values = {"items": count, "duplicates": given - count}
+    values = duplicates.counts(row, count)
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
     return as_job(job_row(tx, job))
 
