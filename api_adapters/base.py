@@ -2,17 +2,19 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from api_adapters.errors import BadQuery, CallFailed
 from api_adapters.settings import TargetSettings
 
 #: One thing to delete, as the caller gave it.
 Item = str | int | dict[str, Any]
+
+Page = TypeVar("Page")
 
 
 class Verdict(StrEnum):
@@ -130,6 +132,17 @@ class Deadline:
         """Seconds until the moment; negative once it has passed."""
         return self._at - time.monotonic()
 
+    def page(self, read: Callable[[], Page]) -> Page:
+        """Read one page of a find, which may be read again and changes nothing.
+
+        Whoever has the patience gives every page a time of its own, and reads
+        it again after a passing fault; here it is read once.
+
+        Raises:
+            Transient, Refused, Hopeless: the page could not be read.
+        """
+        return read()
+
 
 class Pace(Protocol):
     """The target's shared pace: every request of every worker passes it."""
@@ -158,6 +171,9 @@ class Adapter(ABC):
     can_probe: ClassVar[bool] = False
     #: The settings that decide *what* is deleted: no credentials, no pace.
     identity: ClassVar[tuple[str, ...]] = ()
+    #: Whether `delete_found` repeats the condition beside the keys, so that what
+    #: no longer matches is kept, however long ago it was found.
+    repeats_query: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, settings: Any, *, pace: Pace) -> None:
@@ -196,13 +212,32 @@ class Adapter(ABC):
         raise BadQuery("this backend cannot be asked for items: give the items themselves")
 
     def find(self, query: Mapping[str, Any], *, until: Deadline) -> Iterator[Item]:
-        """List the items that match a query, page by page.
+        """List the items that match a query, page by page, each read by `until.page`.
 
         Raises:
             BadQuery: the query is not valid.
             Transient, Refused, Hopeless: a page could not be read.
         """
         raise NotImplementedError
+
+    def freeze(self, query: Mapping[str, Any], *, until: Deadline) -> Mapping[str, Any]:
+        """The query as it holds for the whole job, ages reckoned to moments once.
+
+        Raises:
+            BadQuery: the query is not valid.
+            Transient, Refused, Hopeless: the backend's clock could not be asked.
+        """
+        return query
+
+    def delete_found(
+        self, items: Mapping[str, Item], query: Mapping[str, Any], *, until: Deadline
+    ) -> Reply:
+        """Delete items that a frozen query found; only called where `repeats_query`.
+
+        Raises:
+            Transient, Refused, Hopeless: the call as a whole failed.
+        """
+        return self.delete(items, until=until)
 
     @abstractmethod
     def check(self, *, until: Deadline) -> Checked:

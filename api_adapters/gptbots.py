@@ -19,7 +19,7 @@ check       one record of the table is read; it cannot show the right to delete
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Literal
 
@@ -269,23 +269,28 @@ class Gptbots(Adapter):
         return read_page(self._ask(self._http.look, request, until))
 
     def _pages(self, query: Mapping[str, Any], until: Deadline) -> Iterator[str]:
-        """The ids of all pages. Each page has the time of one call and no more."""
-        length = self._settings.timeout or self.limits.timeout
+        """The ids of all pages."""
         before: list[str] = []
         for number in count(1):
-            left = max(timedelta(seconds=until.seconds_left), timedelta(0))
-            page = self._page(Deadline(min(length, left)), size=PAGE_SIZE, number=number, **query)
-            ids = [record.id for record in page.records]
-            page.check_filter(query.get("filter", {}))
-            is_last = number * PAGE_SIZE >= page.total_count
-            if (ids and ids == before) or (len(ids) < PAGE_SIZE and not is_last):
-                raise Transient(
-                    f"page {number} of the table repeats or is cut short", may_have_run=False
-                )
-            yield from ids
-            if is_last:
+            page = until.page(partial(self._listed, query, number, before, until))
+            before = [record.id for record in page.records]
+            yield from before
+            if number * PAGE_SIZE >= page.total_count:
                 return
-            before = ids
+
+    def _listed(
+        self, query: Mapping[str, Any], number: int, before: list[str], until: Deadline
+    ) -> Page:
+        """One page of the table, if it is what a page at this place can be."""
+        page = self._page(until, size=PAGE_SIZE, number=number, **query)
+        ids = [record.id for record in page.records]
+        page.check_filter(query.get("filter", {}))
+        is_last = number * PAGE_SIZE >= page.total_count
+        if (ids and ids == before) or (len(ids) < PAGE_SIZE and not is_last):
+            raise Transient(
+                f"page {number} of the table repeats or is cut short", may_have_run=False
+            )
+        return page
 
     def _ask(self, send: Callable[..., Answer], request: Request, until: Deadline) -> Answer:
         def ask(token: str) -> Answer:

@@ -25,6 +25,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
@@ -207,12 +208,17 @@ class Nimble(Adapter):
 
     def _find(self, asked: Mapping[str, str], until: Deadline) -> Iterator[Item]:
         for page in count(1):
-            paging = {"page": page, "per_page": IDS_A_PAGE}
-            answer = self._look("/api/v1/contacts/ids", "list ids", until, {**asked, **paging})
-            ids, pages = read_page(answer, page=page)
+            ids, pages = until.page(partial(self._page, asked, page, until))
             yield from ids
             if page >= pages:
                 return
+
+    def _page(
+        self, asked: Mapping[str, str], page: int, until: Deadline
+    ) -> tuple[Sequence[str], int]:
+        paging = {"page": page, "per_page": IDS_A_PAGE}
+        answer = self._look("/api/v1/contacts/ids", "list ids", until, {**asked, **paging})
+        return read_page(answer, page=page)
 
     def _look(
         self, path: str, route: str, until: Deadline, query: Mapping[str, str | int] | None = None

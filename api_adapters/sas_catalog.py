@@ -22,6 +22,7 @@ check       a token and HEAD .../catalog/; it cannot show the right to delete an
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
@@ -222,15 +223,19 @@ class SasCatalog(Adapter):
         }
         followed: set[str] = set()
         while True:
-            answer = self._look("GET", path, "list objects", until, asked)
-            uris, following = read_page(answer)
+            uris, following = until.page(partial(self._page, path, asked, until))
             yield from uris
             if following is None:
                 return
             path, asked = self._http.link(following), {}
             if path.target in followed or not uris:
-                raise Transient(f"{answer.place}: its pages lead in a circle", may_have_run=False)
+                raise Transient("the pages of the list lead in a circle", may_have_run=False)
             followed.add(path.target)
+
+    def _page(
+        self, path: str | Link, asked: Mapping[str, str | int], until: Deadline
+    ) -> tuple[list[str], str | None]:
+        return read_page(self._look("GET", path, "list objects", until, asked))
 
     def _look(
         self,

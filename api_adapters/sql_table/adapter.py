@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, delete, literal, select
@@ -45,6 +46,7 @@ class SqlTable(Adapter):
     Settings = SqlTableSettings
     limits = Limits(max_items_per_call=1_000, max_items_per_probe=1_000)
     can_probe = True
+    repeats_query = True
     identity: ClassVar[tuple[str, ...]] = ("url", "table", "schema_name", "key")
 
     def __init__(self, settings: SqlTableSettings, *, pace: Pace) -> None:
@@ -107,10 +109,11 @@ class SqlTable(Adapter):
         matching = condition(fixed, table)
         chosen = select(*table.key).select_from(table.table).where(matching)
         page = chosen.order_by(*table.key).limit(PAGE)
-        rows = self._page(page, until)
+        rows = until.page(partial(self._page, page, until))
         while rows:
             yield from (table.item_of(row) for row in rows)
-            rows = self._page(page.where(table.is_beyond(rows[-1])), until)
+            beyond = page.where(table.is_beyond(rows[-1]))
+            rows = until.page(partial(self._page, beyond, until))
 
     def check(self, *, until: Deadline) -> Checked:
         """Have the deletion explained, which asks for the same rights and deletes nothing."""
