@@ -127,6 +127,7 @@ class TargetSettings(Settings):
     timeout: Duration | None = None
     max_attempts: int = Field(default=5, ge=1, le=100)
     allow_query: bool = False
+    plan_valid_for: Duration = timedelta(hours=24)
     max_items: int | None = Field(default=None, ge=1)
     retain_for: Duration | None = None
 

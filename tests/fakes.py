@@ -8,8 +8,9 @@ assert house.told(job) == {"a": "deleted/item", "b": "deleted/item"}
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from api_adapters.base import (
@@ -24,12 +25,13 @@ from api_adapters.base import (
     Reply,
     Verdict,
 )
-from api_adapters.errors import BadItem, Refused, Transient
+from api_adapters.errors import BadItem, BadQuery, Refused, Transient
 from api_adapters.settings import TargetSettings
 from tests.factories import Clock, some_id
 from worker.desk import Desk
 from worker.errors import StoreUnavailable
 from worker.executor import Executor, Slice
+from worker.finder import Finder
 from worker.insisting import Insistence
 from worker.item import Outcome
 from worker.job import JobId, JobState
@@ -136,6 +138,65 @@ class ProbingAdapter(ScriptedAdapter):
         return {key: Presence.THERE if self.is_there(key) else Presence.GONE for key in items}
 
 
+class FindingAdapter(ScriptedAdapter):
+    """The same, where one can ask for items, and the condition is repeated."""
+
+    repeats_query = True
+
+    def __init__(self, settings: Any = None, *, pace: Any = None) -> None:
+        super().__init__(settings, pace=pace)
+        #: What a find lists, page by page.
+        self.pages: list[list[Item]] = []
+        #: What the next pages do instead of being read.
+        self.page_faults: deque[Exception | Callable[[], object]] = deque()
+        self.pages_read = 0
+        self.freezes = 0
+        #: Items that no longer match when they are deleted, and the queries of each call.
+        self.renewed: set[str] = set()
+        self.repeated: list[Mapping[str, Any] | None] = []
+
+    def check_query(self, query: Mapping[str, Any]) -> None:
+        """Anything narrows."""
+        if not query:
+            raise BadQuery("an empty query would find everything")
+
+    def freeze(self, query: Mapping[str, Any], *, until: Deadline) -> Mapping[str, Any]:
+        """Every time it would be another moment."""
+        self.freezes += 1
+        return {**query, "moment": self.freezes}
+
+    def find(self, query: Mapping[str, Any], *, until: Deadline) -> Iterator[Item]:
+        """List the pages."""
+        assert "moment" in query
+        for number in range(len(self.pages)):
+            yield from until.page(partial(self._page, number))
+
+    def _page(self, number: int) -> list[Item]:
+        if self.page_faults:
+            fault = self.page_faults.popleft()
+            if isinstance(fault, Exception):
+                raise fault
+            fault()
+        self.pages_read += 1
+        return self.pages[number]
+
+    def delete_found(
+        self, items: Mapping[str, Item], query: Mapping[str, Any], *, until: Deadline
+    ) -> Reply:
+        """Delete what still matches."""
+        self.repeated.append(query)
+        kept = {key: Finding(Verdict.DENIED, code="no_longer_matches") for key in self.renewed}
+        left = {key: item for key, item in items.items() if key not in kept}
+        reply = self.delete(left, until=until) if left else Reply()
+        return Reply({**reply.findings, **{key: kept[key] for key in items if key in kept}})
+
+    def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
+        """As ever; a call without a query is noted too."""
+        if len(self.repeated) == len(self.calls):
+            self.repeated.append(None)
+        return super().delete(items, until=until)
+
+
 def lost(wait: timedelta | None = None) -> Transient:
     """No answer came, and nobody knows what was done."""
     return Transient("no answer", wait=wait, code="timeout")
@@ -228,7 +289,16 @@ class House:
     @property
     def planner(self) -> Planner:
         """Cuts them."""
-        return Planner(self.store, targets=self.targets)
+        finder = Finder(
+            self.store,
+            targets=self.targets,
+            adapters=self.adapters,
+            chance=lambda: self.chance,
+            is_ending=lambda: self.is_ending,
+            clock=self.seconds,
+            sleep=self.sleep,
+        )
+        return Planner(self.store, targets=self.targets, finder=finder)
 
     @property
     def rescuer(self) -> Rescuer:

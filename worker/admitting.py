@@ -1,13 +1,13 @@
 """What happens to items at the door: checked, keyed, and equal ones found."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from api_adapters.base import Evidence, Item, Verdict
-from api_adapters.errors import BadItem
+from api_adapters.base import Adapter, Evidence, Item, Verdict
+from api_adapters.errors import BadItem, BadQuery
 from worker.errors import RefusedRequest
 from worker.item import (
     MAX_CODE,
@@ -20,6 +20,7 @@ from worker.item import (
     to_json,
 )
 from worker.store.base import Chunk
+from worker.target import Target
 
 #: Objects within objects, and lists, that an item may hold.
 MAX_DEPTH = 64
@@ -136,6 +137,50 @@ def is_too_deep(value: Any) -> bool:
         if not layer:
             return False
     return True
+
+
+def admit_query(
+    query: Mapping[str, Any], *, target: Target, adapter: Callable[[], Adapter]
+) -> None:
+    """Refuse what a target may not be asked, or what narrows nothing.
+
+    Raises:
+        RefusedRequest: `query_not_allowed` or `query_refused`.
+    """
+    data = {"target": target.name}
+    if not target.settings.allow_query:
+        raise RefusedRequest(
+            "query_not_allowed",
+            f"target '{target.name}' takes items only: its configuration does not say "
+            "allow_query = true",
+            data=data,
+        )
+    if not is_plain(query):
+        what = f"expected plain JSON of at most {MAX_ITEM_BYTES} bytes"
+        raise RefusedRequest("query_refused", f"query: {what}", data=data)
+    able = adapter()
+    try:
+        able.check_query(query)
+    except BadQuery as error:
+        raise RefusedRequest("query_refused", f"query: {error}", data=data) from error
+    # A stranger's adapter may raise anything; what it says may hold the query.
+    except Exception as error:  # noqa: BLE001
+        what = f"the adapter cannot read it: {type(error).__name__}"
+        raise RefusedRequest("query_refused", f"query: {what}", data=data) from None
+
+
+def is_plain(query: Mapping[str, Any]) -> bool:
+    """Whether a query is JSON that can be kept: no deeper and no longer than an item.
+
+    >>> is_plain({"keyword": "old"}), is_plain({"limit": float("nan")})
+    (True, False)
+    """
+    if is_too_deep(query):
+        return False
+    try:
+        return len(json.dumps(query, allow_nan=False)) <= MAX_ITEM_BYTES
+    except (ValueError, TypeError):
+        return False
 
 
 def _size(value: Any) -> int:

@@ -14,6 +14,7 @@ from worker.desk import Desk
 from worker.environment import Environment, read_environment
 from worker.errors import BadConfiguration
 from worker.executor import Bells, Executor
+from worker.finder import Finder
 from worker.insisting import Insistence
 from worker.pace import NoPace, SharedPace
 from worker.planner import Planner
@@ -84,9 +85,16 @@ class Deployment:
             retain_for=self.configuration.retention_of,
         )
 
-    def planner(self) -> Planner:
-        """Cuts jobs into batches."""
-        return Planner(self.store, targets=self.targets)
+    def planner(self, *, is_ending: Callable[[], bool] = lambda: False) -> Planner:
+        """Finds the items of jobs by query, and cuts all into batches."""
+        finder = Finder(
+            self.store,
+            targets=self.targets,
+            adapters=self.adapters,
+            chance=random.random,
+            is_ending=is_ending,
+        )
+        return Planner(self.store, targets=self.targets, finder=finder)
 
     def executor(self, bells: Bells, *, is_ending: Callable[[], bool] = lambda: False) -> Executor:
         """Deletes; `is_ending` is true once the process is to end."""

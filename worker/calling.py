@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from api_adapters.base import Adapter, Deadline, Evidence, Finding, Item, Presence, Reply, Verdict
 from api_adapters.errors import BadItem, CallFailed, Hopeless, Paced, Refused, Transient
@@ -15,10 +16,24 @@ from worker.store.base import CallNote
 log = logging.getLogger("deletions.calling")
 
 
-def delete(adapter: Adapter, items: Mapping[str, Item], *, until: Deadline) -> Reply:
-    """One adapter call, whose failures are part of the reply."""
+def delete(
+    adapter: Adapter,
+    items: Mapping[str, Item],
+    query: Mapping[str, Any] | None = None,
+    *,
+    until: Deadline,
+) -> Reply:
+    """One adapter call, whose failures are part of the reply.
+
+    `query` is the frozen one that found the items; an adapter that can say it
+    in the same call keeps what no longer matches.
+    """
     try:
-        reply: object = adapter.delete(items, until=until)
+        reply: object = (
+            adapter.delete_found(items, query, until=until)
+            if query is not None and adapter.repeats_query
+            else adapter.delete(items, until=until)
+        )
     except CallFailed as error:
         return Reply(error=error)
     # A stranger's adapter may raise anything; what it sent may have run, and a

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api_adapters.base import Adapter
@@ -64,6 +65,9 @@ class Desk:
         """
         named = given if given.get("job") is not None else {**given, "job": message_id}
         job = self._submitter.submit(requests.parse(requests.Submit, named))
+        if job.is_to_be_found:
+            body = {"job": job.id, "items": None, "duplicates": 0}
+            return Answer(body, f"job={job.id} by query", **_what_follows(job))
         body = {"job": job.id, "items": job.items, "duplicates": job.duplicates}
         planned = self._plan_at_once(job)
         follows = _what_follows(planned)
@@ -162,7 +166,10 @@ class Desk:
     def resume(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.resume`."""
         job = _job_of(given)
-        return self._command(self._store.resume, job, goal=JobState.RUNNING)
+        target = self._targets.get(self._store.job(job).target)
+        valid_for = target.found_valid_for if target else None
+        resume = partial(self._store.resume, valid_for=valid_for)
+        return self._command(resume, job, goal=JobState.RUNNING)
 
     def cancel(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.cancel`."""

@@ -1,14 +1,15 @@
 """The executor deletes: claim, call, judge, record, until its time is used."""
 
+import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from api_adapters.base import Adapter, Deadline, Item, Reply
 from api_adapters.errors import BadSettings, Hopeless, Transient
@@ -184,9 +185,7 @@ class Executor:
 
     def _work(self, hand: _Hand, done: Slice, is_over: Callable[[], bool]) -> None:
         """Send what was claimed, call by call, and record what became of it."""
-        calls = list(
-            fill_calls(hand.claim.batches, max_items=hand.target.limits.max_items_per_call)
-        )
+        calls = list(self._calls(hand))
         try:
             for number, call in enumerate(calls):
                 is_unwanted = hand.is_halted or (number > 0 and is_over())
@@ -201,6 +200,20 @@ class Executor:
         except LeaseLost as lost:
             # Whoever has it now decides; what we know of these calls is lost.
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
+
+    @staticmethod
+    def _calls(hand: _Hand) -> Iterator[list[Claimed]]:
+        """Put batches together into calls; a condition that is repeated holds for a whole call."""
+        most = hand.target.limits.max_items_per_call
+        if not hand.adapter.repeats_query:
+            yield from fill_calls(hand.claim.batches, max_items=most)
+            return
+        by_query: dict[str, list[Claimed]] = {}
+        for one in hand.claim.batches:
+            query = json.dumps(hand.claim.queries.get(one.batch.job), sort_keys=True)
+            by_query.setdefault(query, []).append(one)
+        for alike in by_query.values():
+            yield from fill_calls(alike, max_items=most)
 
     def _look_before(self, hand: _Hand, call: Sequence[Claimed]) -> list[Claimed]:
         """What of a call may still be sent; the rest is given back unsent.
@@ -235,7 +248,8 @@ class Executor:
         keys = [keys_of(one, hand.adapter) for one in call]
         items = items_of(call, keys)
         began = self._clock()
-        reply = self._ask(hand, items) if items else Reply()
+        query = hand.claim.queries.get(call[0].batch.job)
+        reply = self._ask(hand, items, query) if items else Reply()
         took = timedelta(seconds=self._clock() - began)
         given = Circumstances(
             retry=RetryRules(max_attempts=hand.target.max_attempts),
@@ -254,13 +268,15 @@ class Executor:
             hand.breaches += [Breached(job, warned) for warned in reply.warnings]
         self._heed(hand, call, reply)
 
-    def _ask(self, hand: _Hand, items: Mapping[str, Item]) -> Reply:
+    def _ask(
+        self, hand: _Hand, items: Mapping[str, Item], query: Mapping[str, Any] | None
+    ) -> Reply:
         """Send one call's worth, then look at what the answer left open."""
         most = hand.target.limits.max_items_per_call
         sent = dict(list(items.items())[:most])
         surplus = frozenset(items) - frozenset(sent)
         until = Deadline(hand.target.limits.timeout)
-        reply = delete(hand.adapter, sent, until=until)
+        reply = delete(hand.adapter, sent, query, until=until)
         reply = replace(reply, unsent=reply.unsent | surplus)
         return look_after(
             hand.adapter,

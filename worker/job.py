@@ -83,13 +83,27 @@ class NewJob:
     #: one of these verdicts.
     parent: JobId | None = None
     leftovers: frozenset[Verdict] = frozenset()
+    #: What is to be found, instead of items of its own.
+    query: Mapping[str, Any] | None = None
+    #: A person has to look at it first, whatever its size.
+    needs_approval: bool = False
+    #: How long ago the items of `plan` or `parent` may have been found; None is for ever.
+    found_valid_for: timedelta | None = None
     #: How long the items are kept once the job is settled; None is for ever.
     retain_for: timedelta | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """What two requests with one id must have in common."""
+        # What came later is named only where it is used: the digests of jobs
+        # that an earlier version took stay as they are.
+        later: dict[str, Any] = {}
+        if self.query is not None:
+            later["query"] = dict(self.query)
+        if self.needs_approval:
+            later["needs_approval"] = True
         return {
+            **later,
             "target": self.target,
             "dry_run": self.dry_run,
             "requested_by": self.requested_by,
@@ -154,6 +168,12 @@ class Job:
     notify: str | None
     parent: JobId | None
     chunk_items: int
+    #: What was to be found, and what it was frozen to.
+    query: Mapping[str, Any] | None
+    frozen: Mapping[str, Any] | None
+    #: When the last of what was found had landed.
+    found_at: datetime | None
+    needs_approval: bool
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -162,6 +182,12 @@ class Job:
     def is_final(self) -> bool:
         """Whether the job has ended."""
         return self.state in FINAL
+
+    @property
+    def is_to_be_found(self) -> bool:
+        """Whether nobody knows yet what its items are."""
+        is_own = self.query is not None and self.plan is None and self.parent is None
+        return is_own and self.found_at is None and not self.is_final
 
 
 @dataclass(frozen=True, slots=True)

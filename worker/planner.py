@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
+from typing import Protocol
 from uuid import uuid4
 
 from worker.errors import RefusedRequest
@@ -18,12 +19,25 @@ ITEMS_A_STRIDE = 20_000
 RANGES_A_STRIDE = 1_000
 
 
+class Finds(Protocol):
+    """Who finds the items of a job by query."""
+
+    def may_find(self, job: Job) -> bool:
+        """Whether the job's target is here what it was when the job came."""
+        ...
+
+    def find(self, job: Job, *, holder: str) -> Job | None:
+        """Land what the job's query finds; None where that is not ours any more."""
+        ...
+
+
 class Planner:
     """Brings a job from its items to its batches; may be asked twice or late."""
 
-    def __init__(self, store: Store, *, targets: Mapping[str, Target]) -> None:
+    def __init__(self, store: Store, *, targets: Mapping[str, Target], finder: Finds) -> None:
         self._store = store
         self._targets = targets
+        self._finder = finder
 
     def plan(self, job_id: JobId) -> Job | None:
         """Plan a job; what it is afterwards, or None where there was nothing to do."""
@@ -31,6 +45,12 @@ class Planner:
         job = self._renew(job_id, holder)
         if job is None:
             return None
+        if job.is_to_be_found:
+            if not self._finder.may_find(job):
+                self._store.give_up_planning(job_id, holder=holder)
+                return None
+            if self._finder.find(job, holder=holder) is None:
+                return self._store.job(job_id)
         try:
             self._copy(job, holder)
         except RefusedRequest as refusal:
@@ -62,11 +82,23 @@ class Planner:
 
     def _brake(self, job: Job) -> str | None:
         """Why a person has to look at the job first, if so."""
-        target = self._targets.get(job.target)
-        most = target.max_given_items if target else None
-        if job.approved or most is None or job.items <= most:
+        if job.approved:
+            return None
+        if job.needs_approval:
+            return "whoever asked for it wants it to be looked at first"
+        most = self._most(job)
+        if most is None or job.items <= most:
             return None
         return f"{job.items} items are more than the target's max_items of {most}"
+
+    def _most(self, job: Job) -> int | None:
+        """How many items a job may have that nobody looks at; None for any number."""
+        target = self._targets.get(job.target)
+        if target is None:
+            return None
+        # What is tried again was let through when it was found.
+        was_found = job.query is not None and job.parent is None
+        return target.max_found_items if was_found else target.max_given_items
 
     def _cut(self, job: Job, holder: str) -> bool:
         """Write the job's batches; False when the right to plan was lost."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from api_adapters.base import Adapter, Verdict
 from api_adapters.errors import BadSettings
-from worker.admitting import admit, without_duplicates
+from worker.admitting import admit, admit_query, without_duplicates
 from worker.errors import RefusedRequest
 from worker.job import LEFTOVERS, Job, JobId, NewJob, retry_id
 from worker.requests import Append, Open, Seal, Submit
@@ -31,17 +31,35 @@ class Submitter:
         self._notify = notify
         self._retain_for = retain_for
 
-    def submit(self, request: Submit) -> Job:
-        """Take a job with all its items.
+    def submit(self, request: Submit, *, needs_approval: bool = False) -> Job:
+        """Take a job with all its items, or with a query for them.
+
+        With `needs_approval` a job by query waits for a person once its items
+        are found, however few they are.
 
         Raises:
             RefusedRequest: with the reason; nothing is left in the store.
         """
         target = self._target(request.target, request.notify)
+        if request.items is not None and request.query is not None:
+            raise RefusedRequest("invalid_message", "expected items or a query, and not both")
         if request.query is not None:
-            raise self._refuse_query(target)
+            admit_query(request.query, target=target, adapter=lambda: self._adapter(target))
+            return self._store.open(
+                NewJob(
+                    id=JobId(request.job),
+                    target=target.name,
+                    fingerprint=target.fingerprint,
+                    dry_run=request.dry_run,
+                    requested_by=request.requested_by,
+                    notify=request.notify,
+                    query=request.query,
+                    needs_approval=needs_approval,
+                    retain_for=self._retain_for(target.name),
+                )
+            )
         if request.items is None:
-            raise RefusedRequest("invalid_message", "items: expected a list of items")
+            raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
         chunk = admit(request.items, target=target.name, key_of=self._adapter(target).key)
         job = NewJob(
             id=JobId(request.job),
@@ -80,6 +98,7 @@ class Submitter:
                 fingerprint=target.fingerprint,
                 requested_by=requested_by,
                 plan=plan,
+                found_valid_for=target.found_valid_for,
                 retain_for=self._retain_for(target.name),
             )
         )
@@ -103,6 +122,7 @@ class Submitter:
                 notify=job.notify,
                 parent=parent,
                 leftovers=LEFTOVERS | also,
+                found_valid_for=target.found_valid_for,
                 retain_for=self._retain_for(target.name),
             )
         )
@@ -156,19 +176,3 @@ class Submitter:
             raise RefusedRequest(
                 "unknown_target", f"target '{target.name}': {error}", data={"target": target.name}
             ) from error
-
-    @staticmethod
-    def _refuse_query(target: Target) -> RefusedRequest:
-        """No job by query is taken yet, not even where the adapter could find."""
-        if not target.settings.allow_query:
-            return RefusedRequest(
-                "query_not_allowed",
-                f"target '{target.name}' takes items only: its configuration does not say "
-                "allow_query = true",
-                data={"target": target.name},
-            )
-        return RefusedRequest(
-            "query_refused",
-            "this version takes items only: find them first and submit them",
-            data={"target": target.name},
-        )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from api_adapters.base import Adapter, Limits
@@ -50,6 +51,11 @@ class Target:
     def max_found_items(self) -> int:
         """A larger job of found items waits for approval."""
         return self.settings.max_items or MOST_FOUND_ITEMS
+
+    @property
+    def found_valid_for(self) -> timedelta | None:
+        """How long what was found may be deleted; None where its deletion looks again."""
+        return None if self.adapter.repeats_query else self.settings.plan_valid_for
 
     @property
     def fingerprint(self) -> str:

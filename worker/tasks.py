@@ -146,9 +146,19 @@ def nudge(name: str) -> Callable[[Callable[..., Shown]], Any]:
 
 @nudge("deletions.plan")
 def plan(job: str) -> Shown:
-    """Cut a job into batches."""
+    """Find a job's items where it has none yet, and cut it into batches."""
     job_id = requests.parse_job_id(job)
-    planned = duty().deployment.planner().plan(job_id)
+    mine = duty()
+    planner = mine.deployment.planner(is_ending=mine.is_ending.is_set)
+    wanted = mine.deployment.store.job(job_id)
+    if not wanted.is_to_be_found:
+        planned = planner.plan(job_id)
+    else:
+        # A find may take hours: it has a slot, so that control is not held up.
+        with mine.slots.enter(wanted.target) as is_free:
+            if not is_free:
+                return Shown(None, f"job={job_id} no slot is free")
+            planned = planner.plan(job_id)
     if planned is None:
         return Shown(None, f"job={job_id} nothing to plan")
     ring_if_due([planned.target])

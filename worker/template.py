@@ -25,6 +25,7 @@ password = { env = "DELETIONS_PRACTICE_PASSWORD" }
 # max_attempts = 5             # attempts that failed, until the outcome is final
 # max_items = 10000            # a larger job waits for `deletions approve`
 # allow_query = true           # jobs may say what to find instead of giving items
+# plan_valid_for = "24h"       # how long what a query found may be deleted unseen
 # retain_for = "7d"            # instead of [store] retain_for
 # ca_file = "company-ca.pem"   # whom to trust, for targets over HTTP
 # proxy = "http://proxy:3128"

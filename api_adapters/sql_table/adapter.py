@@ -105,7 +105,7 @@ class SqlTable(Adapter):
         A row that comes in behind the page that is read is not found.
         """
         fixed = self._parse(self.freeze(query, until=until))
-        table = self._table(until)
+        table = until.page(partial(self._table, until))
         matching = condition(fixed, table)
         chosen = select(*table.key).select_from(table.table).where(matching)
         page = chosen.order_by(*table.key).limit(PAGE)

@@ -151,7 +151,20 @@ class Service:
             table = [f"[targets.{name}]", *(f"{key} = {json.dumps(lines[key])}" for key in lines)]
             for key, value in practice.settings.items():
                 variable = f"PRACTICE_{name}_{key}".upper().replace("-", "_")
-                if key in _SECRETS:
+                if isinstance(value, dict):
+                    # A login of several parts.
+                    hidden = {
+                        part: f"{variable}_{part}".upper() for part in _SECRETS & value.keys()
+                    }
+                    secrets |= {one: value[part] for part, one in hidden.items()}
+                    inner = [
+                        f'{part} = {{ env = "{hidden[part]}" }}'
+                        if part in hidden
+                        else f"{part} = {json.dumps(shown)}"
+                        for part, shown in value.items()
+                    ]
+                    table.append(f"{key} = {{ {', '.join(inner)} }}")
+                elif key in _SECRETS:
                     secrets[variable] = value
                     table.append(f'{key} = {{ env = "{variable}" }}')
                 else:

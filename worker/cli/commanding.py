@@ -5,6 +5,7 @@ sees them at his next look.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -26,20 +27,25 @@ from worker.item import digest_of_key
 from worker.job import ALSO_LEFT, JobId
 from worker.store.base import Store, Who
 
-#: A wish: what it does to the store, and its help.
-_WISHES: dict[str, tuple[Callable[[Store, JobId, Who], None], str]] = {
-    "pause": (lambda store, job, who: store.pause(job, who), "Claim nothing more of a job."),
-    "resume": (lambda store, job, who: store.resume(job, who), "Go on with a paused job."),
+#: A wish: what it does to the store, and its help. What a query found may be
+#: deleted for so long.
+_Wish = Callable[[Store, JobId, Who, timedelta | None], None]
+_WISHES: dict[str, tuple[_Wish, str]] = {
+    "pause": (lambda store, job, who, _: store.pause(job, who), "Claim nothing more of a job."),
+    "resume": (
+        lambda store, job, who, length: store.resume(job, who, valid_for=length),
+        "Go on with a paused job.",
+    ),
     "cancel": (
-        lambda store, job, who: store.cancel(job, who),
+        lambda store, job, who, _: store.cancel(job, who),
         "End a job; what was never sent is skipped.",
     ),
     "approve": (
-        lambda store, job, who: store.approve(job, who),
+        lambda store, job, who, length: store.approve(job, who, valid_for=length),
         "Let a job start that waits for approval.",
     ),
     "decline": (
-        lambda store, job, who: store.decline(job, who),
+        lambda store, job, who, _: store.decline(job, who),
         "End a job that waits for approval; all of it is skipped.",
     ),
 }
@@ -57,7 +63,9 @@ def _command(name: str) -> Callable[..., None]:
         config: ConfigOption = None,
     ) -> None:
         with opened(config) as deployment:
-            wish(deployment.store, job_id(job), who(by, reason))
+            target = deployment.targets.get(deployment.store.job(job_id(job)).target)
+            valid_for = target.found_valid_for if target else None
+            wish(deployment.store, job_id(job), who(by, reason), valid_for)
             # Where nothing of it is out, the job ends at once and not only
             # when a worker looks.
             deployment.settler().settle(job_id(job))

@@ -3,14 +3,18 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
+from api_adapters.base import Adapter
+from api_adapters.errors import BadSettings
+from worker.admitting import admit_query
 from worker.cli.asking import (
     ColumnOption,
     DryRunOption,
@@ -34,6 +38,7 @@ from worker.embedded.valkey import Valkey
 from worker.environment import Environment
 from worker.errors import RefusedRequest
 from worker.job import JobId, JobState, JobStatus
+from worker.requests import Submit
 from worker.settings import load_configuration
 from worker.store.base import Who
 from worker.target import Target
@@ -75,12 +80,20 @@ def run(
         check_output(output)
     places = find_places(config)
     known = known_target(load_configuration(places.configuration).targets, target)
-    if not (yes or dry_run):
-        _ask(known, wanted)
+    if wanted.query is not None:
+        # Refused now, not after workers were started for it.
+        admit_query(wanted.query, target=known, adapter=lambda: _alone(known))
+    is_asked = not (yes or dry_run) and _is_watched()
+    if is_asked and wanted.query is None:
+        _ask(f"delete {wanted.described()} from {known.name} ({known.address})?")
     number = 1 if wanted.is_small else (os.cpu_count() or 1)
     # The workers come first: they start while the rest is imported here.
     with workers_of(places, number=number) as processes, opened_at(places) as deployment:
-        status = _run(deployment, processes, wanted, known, dry_run=dry_run)
+        way = _Way(deployment, processes, known)
+        if wanted.query is not None and is_asked:
+            status = way.find_ask_delete(wanted.query)
+        else:
+            status = way.delete(wanted, dry_run=dry_run)
         for line in tally_lines(status):
             typer.echo(line, err=output == STANDARD_OUTPUT)
         if output is not None:
@@ -92,38 +105,73 @@ def run(
     raise typer.Exit(int(exit_of(status, is_strict=strict)))
 
 
-def _run(
-    deployment: "Deployment",
-    processes: Processes,
-    wanted: Wanted,
-    target: Target,
-    *,
-    dry_run: bool,
-) -> JobStatus:
-    """Submit to workers of our own and follow the job to its end."""
-    job = JobId(str(uuid4()))
-    me = who(None, None)
-    with client_of(deployment, timeout=START_TIMEOUT) as client:
-        # Whoever runs it by hand wants to know now, whatever was wrong before.
-        deployment.store.open_target(target.name, me)
-        options = {"dry_run": dry_run, "requested_by": me.os_user}
-        try:
-            is_heard = send(client, wanted, target=target.name, job=job, **options)
-        except KeyboardInterrupt:
-            say("cancelling the job; Ctrl-C again leaves it to itself")
-            _call_off(deployment, client, job, me)
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One job of ours, and the workers that do it."""
+
+    deployment: "Deployment"
+    processes: Processes
+    target: Target
+
+    def delete(self, wanted: Wanted, *, dry_run: bool) -> JobStatus:
+        """Submit to workers of our own and follow the job to its end."""
+        job = JobId(str(uuid4()))
+        me = self._begin()
+        with client_of(self.deployment, timeout=START_TIMEOUT) as client:
+            options = {"dry_run": dry_run, "requested_by": me.os_user}
+            try:
+                is_heard = send(client, wanted, target=self.target.name, job=job, **options)
+            except KeyboardInterrupt:
+                say("cancelling the job; Ctrl-C again leaves it to itself")
+                _call_off(self.deployment, client, job, me)
+            else:
+                if not is_heard:
+                    logs = self.deployment.environment.data_dir / "logs"
+                    fail(
+                        f"the workers did not answer: see {logs}; whether job {job} begins with "
+                        f"the next ones, `deletions status {job}` says then",
+                        Exit.NOT_REACHABLE,
+                    )
+            return self._follow(job, me)
+
+    def find_ask_delete(self, query: Mapping[str, Any]) -> JobStatus:
+        """Find, show what was found, and delete it if the person says so.
+
+        The job is held by the store until then, so that nothing of it begins
+        whatever becomes of us.
+        """
+        me = self._begin()
+        request = Submit(
+            job=str(uuid4()), target=self.target.name, query=dict(query), requested_by=me.os_user
+        )
+        job = self.deployment.submitter().submit(request, needs_approval=True).id
+        status = self._follow(job, me)
+        if status.job.state is not JobState.AWAITING_APPROVAL:
+            return status
+        for text in self.deployment.store.sample(job, limit=5):
+            say(f"  {text}")
+        question = (
+            f"delete the {status.job.items:,} items that were found "
+            f"from {self.target.name} ({self.target.address})?"
+        )
+        if _says_yes(question):
+            self.deployment.store.approve(job, me, valid_for=self.target.found_valid_for)
         else:
-            if not is_heard:
-                logs = deployment.environment.data_dir / "logs"
-                fail(
-                    f"the workers did not answer: see {logs}; whether job {job} begins with "
-                    f"the next ones, `deletions status {job}` says then",
-                    Exit.NOT_REACHABLE,
-                )
+            self.deployment.store.decline(job, me)
+            self.deployment.settler().settle(job)
+        return self._follow(job, me)
+
+    def _begin(self) -> Who:
+        """Whoever runs it by hand wants to know now, whatever was wrong before."""
+        me = who(None, None)
+        self.deployment.store.open_target(self.target.name, me)
+        return me
+
+    def _follow(self, job: JobId, me: Who) -> JobStatus:
         return follow(
-            deployment.store,
+            self.deployment.store,
             job,
-            look_after=lambda: _look_after(deployment, processes, job, target.name),
+            look_after=lambda: _look_after(self.deployment, self.processes, job, self.target.name),
             who=me,
         )
 
@@ -176,13 +224,33 @@ def _look_after(deployment: "Deployment", processes: Processes, job: JobId, targ
         deployment.settler().settle(job)
 
 
-def _ask(target: Target, wanted: Wanted) -> None:
-    """Show what would be done and where; without a terminal there is nobody to ask."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    question = f"delete {wanted.described()} from {target.name} ({target.address})?"
+def _alone(target: Target) -> Adapter:
+    """The target's adapter, for a question that asks nobody. Raises RefusedRequest."""
+    from worker.pace import NoPace
+
+    try:
+        return target.adapter(target.settings, pace=NoPace())
+    except BadSettings as error:
+        raise RefusedRequest("unknown_target", f"target '{target.name}': {error}") from error
+
+
+def _is_watched() -> bool:
+    """Whether a person looks on; without a terminal there is nobody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask(question: str) -> None:
+    """Go on only if the person says so."""
     if not typer.confirm(question, err=True):
         fail("nothing was done", Exit.ENDED_EARLY)
+
+
+def _says_yes(question: str) -> bool:
+    """Ask; Ctrl-C is a no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
 
 
 def _tell_plan(deployment: "Deployment", target: Target, status: JobStatus) -> None:

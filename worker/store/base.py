@@ -76,6 +76,8 @@ class Claim:
     target_answers: bool
     #: Ready work and a free place are left, and the bell is now ours to ring.
     ring: bool
+    #: The frozen queries of those jobs whose items were found.
+    queries: Mapping[JobId, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +215,11 @@ class Store(Protocol):
         ...
 
     def open(self, job: NewJob) -> Job:
-        """Take a job whose items follow in chunks, or are copied from another job.
+        """Take a job whose items follow in chunks, are found, or are copied from another job.
 
         Raises:
             RefusedRequest: `job_conflict`; `unknown_job` or `wrong_state` of the
-                plan or the parent.
+                plan or the parent, or what the plan found is too old.
         """
         ...
 
@@ -246,6 +248,10 @@ class Store(Protocol):
 
         A plan that was begun before goes on where it stood.
         """
+        ...
+
+    def give_up_planning(self, job: JobId, *, holder: str) -> None:
+        """Let somebody else plan at once."""
         ...
 
     def copy_plan(self, job: JobId, *, limit: int) -> bool:
@@ -288,6 +294,35 @@ class Store(Protocol):
 
     def finish_dry(self, job: JobId) -> bool:
         """planning -> completed, everything skipped with code `dry_run`."""
+        ...
+
+    # -- finding ------------------------------------------------------------
+
+    # Each may raise LeaseLost: the right to plan is somebody else's now, or
+    # the job is ending.
+
+    def begin_find(self, job: JobId, *, holder: str) -> int:
+        """Count one more find of a job; how many were begun before."""
+        ...
+
+    def freeze(self, job: JobId, frozen: Mapping[str, Any], *, holder: str) -> Job:
+        """Keep the query as it holds for the whole job; an earlier one stays."""
+        ...
+
+    def clear_found(self, job: JobId, *, holder: str, limit: int) -> bool:
+        """Drop up to so many items of an earlier find; True when none is left."""
+        ...
+
+    def land_found(self, job: JobId, chunk: Chunk, *, holder: str) -> None:
+        """Land some of what a find brings, in order."""
+        ...
+
+    def end_find(self, job: JobId, *, holder: str) -> Job:
+        """Note that all that was found has landed; it stays as it is."""
+        ...
+
+    def rest(self, target: str, *, length: timedelta) -> None:
+        """Let nothing of a target be claimed for a while: it said so."""
         ...
 
     # -- executing ----------------------------------------------------------
@@ -399,8 +434,12 @@ class Store(Protocol):
         """running -> paused. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
         ...
 
-    def resume(self, job: JobId, who: Who) -> None:
-        """paused -> running. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
+    def resume(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+        """paused -> running, unless its items were found longer ago than `valid_for`.
+
+        Raises:
+            RefusedRequest: `unknown_job`, `wrong_state`.
+        """
         ...
 
     def cancel(self, job: JobId, who: Who) -> None:
@@ -411,8 +450,12 @@ class Store(Protocol):
         """
         ...
 
-    def approve(self, job: JobId, who: Who) -> None:
-        """awaiting_approval -> planning. Raises RefusedRequest: `unknown_job`, `wrong_state`."""
+    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+        """awaiting_approval -> planning, unless it was found longer ago than `valid_for`.
+
+        Raises:
+            RefusedRequest: `unknown_job`, `wrong_state`.
+        """
         ...
 
     def decline(self, job: JobId, who: Who) -> None:

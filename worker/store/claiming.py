@@ -6,14 +6,15 @@ that from before the wait, and without the lock 32 leases went through a limit
 of 8.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, func, insert, literal, or_, select, update
 
 from worker.batch import BatchState
-from worker.job import JobState
+from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
 from worker.store.ranges import NAMES_AT_ONCE, claimed_of, is_among, open_count
 from worker.store.tables import Moment, batches, jobs, leases, targets
@@ -59,7 +60,9 @@ def claim(
     ready = _ready(tx, target, fingerprint, now, wanted)
     if not ready:
         return Busy(_until_ready(tx, target, fingerprint, now))
-    taken = _serve(tx, row, _take_some(ready, wanted), now)
+    taken = _take_some(ready, wanted)
+    queries = _serve(tx, row, taken, now)
+    taken = [one for one in taken if one.job in queries]
     if not taken:
         return Busy()
     lease = _lease(tx, target, holder, now + lasting)
@@ -76,6 +79,11 @@ def claim(
         call_time=row.call_time,
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
         ring=ring,
+        queries={
+            JobId(name): json.loads(query)
+            for name, seq in {one.job_id: one.job for one in taken}.items()
+            if (query := queries[seq]) is not None
+        },
     )
 
 
@@ -147,8 +155,12 @@ def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]
     return taken
 
 
-def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> Sequence[Row[Any]]:
-    """Send the jobs that were served to the end of the queue; what of them still runs.
+def _serve(
+    tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime
+) -> Mapping[int, str | None]:
+    """Send the jobs that were served to the end of the queue.
+
+    Those that still run are returned, each with its frozen query or None.
 
     Their rows are held from here on, before those of their batches: whoever
     ends a job does it in this order too, and what is read of a job that still
@@ -157,7 +169,7 @@ def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> S
     present = max(row.round, taken[0].job_round)
     served = sorted({one.job for one in taken})
     tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
-    running: set[int] = set()
+    running: dict[int, str | None] = {}
     for start in range(0, len(served), 500):
         some = jobs.c.seq.in_(served[start : start + 500])
         started = func.coalesce(jobs.c.started_at, literal(now, Moment))
@@ -165,10 +177,10 @@ def _serve(tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime) -> S
             update(jobs)
             .where(some, jobs.c.state == JobState.RUNNING.value)
             .values(round=present + 1, started_at=started)
-            .returning(jobs.c.seq)
+            .returning(jobs.c.seq, jobs.c.frozen)
         )
-        running.update(found.scalars())
-    return [one for one in taken if one.job in running]
+        running.update((one.seq, one.frozen) for one in found)
+    return running
 
 
 def _lease(tx: Tx, target: str, holder: str, until: datetime) -> LeaseId:

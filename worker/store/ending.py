@@ -12,6 +12,7 @@ from worker.job import JobId, JobState, JobStatus, sources_of
 from worker.store import duplicates
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
+from worker.store.origins import check_fresh
 from worker.store.reading import status_of, tally_of
 from worker.store.recording import counts_of, end_code, end_ranges
 from worker.store.tables import EPOCH, batches, items, jobs, targets
@@ -53,10 +54,24 @@ def decline(tx: Tx, job: JobId, reason: str, who: Who) -> None:
     wish_to_end(tx, job, "decline", reason, who)
 
 
-def move(tx: Tx, job: JobId, *, origin: JobState, goal: JobState, kind: str, who: Who) -> None:
-    """One legal move on a command. Raises RefusedRequest: `wrong_state`."""
+def move(
+    tx: Tx,
+    job: JobId,
+    *,
+    origin: JobState,
+    goal: JobState,
+    kind: str,
+    who: Who,
+    valid_for: timedelta | None = None,
+) -> None:
+    """One legal move on a command; what was found longer ago than `valid_for` goes nowhere.
+
+    Raises:
+        RefusedRequest: `wrong_state`.
+    """
     row = locked_job_row(tx, job)
     _expect(row, origin)
+    check_fresh(row, valid_for, tx.now())
     values: dict[str, Any] = {"state": goal.value}
     if goal is JobState.PLANNING:
         values.update(approved=True, reason=None)

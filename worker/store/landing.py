@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
-from worker.job import FINAL, Job, JobId, JobState, NewJob
+from worker.job import Job, JobId, JobState, NewJob
 from worker.store.base import Chunk, Sealed
+from worker.store.origins import check_parent, check_plan, take_query
 from worker.store.tables import chunks, jobs, strays
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_values
 
@@ -29,16 +30,19 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
 
 
 def open_job(tx: Tx, job: NewJob) -> Job:
-    """Insert a job whose items follow, or are copied from another job."""
-    if job.plan is None and job.parent is None:
+    """Insert a job whose items follow, are found, or are copied from another job."""
+    if job.plan is None and job.parent is None and job.query is None:
         row, _ = _insert_job(tx, job, JobState.OPEN)
         return as_job(row)
     row, is_new = _insert_job(tx, job, JobState.PLANNING)
     if is_new and job.plan is not None:
-        _check_plan(tx, job, job.plan)
+        check_plan(tx, job, job.plan)
     if is_new and job.parent is not None:
-        _check_parent(tx, job, job.parent)
-    return as_job(row)
+        check_parent(tx, job, job.parent)
+    source = job.plan or job.parent
+    if is_new and source is not None:
+        take_query(tx, row, job_row(tx, source))
+    return as_job(job_row(tx, job.id))
 
 
 def append(tx: Tx, job: JobId, chunk: Chunk) -> int:
@@ -93,6 +97,8 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
             plan=job.plan,
             parent=job.parent,
             leftovers=json.dumps(sorted(job.leftovers)) if job.parent else None,
+            query=json.dumps(job.query, allow_nan=False) if job.query is not None else None,
+            needs_approval=job.needs_approval,
             retain_for=job.retain_for,
             options=options,
             chunk_items=job.chunk_items,
@@ -136,6 +142,17 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     )
     if tx.first(new) is None:
         return _digest_of_chunk(tx, seq, chunk.number) or ""
+    insert_landed(tx, seq, chunk, now)
+    count = jobs.c["items"] + len(chunk.items)
+    still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
+    fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
+    if not tx.changed(fed.values(items=count, fed_at=now)):
+        raise _sealed(job_row(tx, JobId(row.id)), chunk)
+    return chunk.digest
+
+
+def insert_landed(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> None:
+    """Insert a chunk's items, and strays for those refused at the door."""
     rows = [(seq, item.position, item.text, item.key) for item in chunk.items]
     if rows:
         tx.dialect.insert_items(tx.connection, rows)
@@ -146,12 +163,6 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     ]
     if refused:
         tx.execute(insert(strays), refused)
-    count = jobs.c["items"] + len(chunk.items)
-    still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
-    fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
-    if not tx.changed(fed.values(items=count, fed_at=now)):
-        raise _sealed(job_row(tx, JobId(row.id)), chunk)
-    return chunk.digest
 
 
 def _may_land(row: Row[Any], number: int) -> bool:
@@ -214,24 +225,6 @@ def _go_on_if_complete(tx: Tx, job: JobId) -> None:
         tx.execute(planning.values(state=JobState.PLANNING.value))
 
 
-def _check_plan(tx: Tx, job: NewJob, plan: JobId) -> None:
-    """Refuse a plan that is none, or that was made for something else."""
-    row = job_row(tx, plan)
-    if not (row.dry_run and row.state == JobState.COMPLETED):
-        raise RefusedRequest(
-            "wrong_state",
-            f"job {plan} is no plan: only a completed dry run can be executed",
-            data={"job": plan},
-        )
-    if (row.target, row.fingerprint) != (job.target, job.fingerprint):
-        raise RefusedRequest(
-            "wrong_state",
-            f"the plan {plan} was made for target '{row.target}' as it was configured then: "
-            "make a new dry run",
-            data={"job": plan},
-        )
-
-
 def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:
     """The job takes no more."""
     return RefusedRequest(
@@ -239,25 +232,6 @@ def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:
         f"job {row.id} takes no more items: it is {row.state}",
         data={"job": row.id, "chunk": chunk.number, "state": row.state},
     )
-
-
-def _check_parent(tx: Tx, job: NewJob, parent: JobId) -> None:
-    """Refuse to try a job again that has not ended, or on something else."""
-    row = job_row(tx, parent)
-    if JobState(row.state) not in FINAL or row.dry_run:
-        raise RefusedRequest(
-            "wrong_state",
-            f"job {parent} cannot be tried again: it is {row.state}"
-            + (", a dry run" if row.dry_run else ""),
-            data={"job": parent, "state": row.state},
-        )
-    if (row.target, row.fingerprint) != (job.target, job.fingerprint):
-        raise RefusedRequest(
-            "wrong_state",
-            f"job {parent} was for target '{row.target}' as it was configured then: "
-            "submit its items anew",
-            data={"job": parent},
-        )
 
 
 def _conflict(job: JobId) -> RefusedRequest:

@@ -34,6 +34,7 @@ from worker.store.base import (
 )
 from worker.store.memory_claiming import choose, earliest_moment, note_call, take
 from worker.store.memory_copying import copy_leftovers
+from worker.store.memory_finding import check_fresh, clear, held, land, take_query
 from worker.store.memory_reading import mentions_of, results_of, status_of
 from worker.store.memory_rows import BatchRow, JobRow, Rows
 from worker.store.memory_writing import (
@@ -83,7 +84,10 @@ class MemoryStore(Store):
         with self._now() as now:
             row = self._rows.jobs.get(job.id)
             if row is None and (job.plan is not None or job.parent is not None):
-                self._check_source(job)
+                source = self._check_source(job, now)
+                row = self._add(job, JobState.PLANNING, now)
+                take_query(row, source)
+            if row is None and job.query is not None:
                 row = self._add(job, JobState.PLANNING, now)
             row = row or self._add(job, JobState.OPEN, now)
             if row.options != job.options:
@@ -131,6 +135,10 @@ class MemoryStore(Store):
             notify=job.notify,
             parent=job.parent,
             chunk_items=job.chunk_items,
+            query=job.query,
+            frozen=None,
+            found_at=None,
+            needs_approval=job.needs_approval,
             created_at=now,
             started_at=None,
             finished_at=None,
@@ -142,7 +150,7 @@ class MemoryStore(Store):
         )
         return row
 
-    def _check_source(self, job: NewJob) -> None:
+    def _check_source(self, job: NewJob, now: datetime) -> JobRow:
         row = self._rows.job(job.plan or job.parent or job.id)
         is_plan = row.job.dry_run and row.job.state is JobState.COMPLETED
         if job.plan is not None and not is_plan:
@@ -151,6 +159,8 @@ class MemoryStore(Store):
             raise _wrong_state(row.job, "only a job that has ended can be tried again")
         if (row.job.target, row.job.fingerprint) != (job.target, job.fingerprint):
             raise _wrong_state(row.job, "it was made for a target as it was configured then")
+        check_fresh(row, job.found_valid_for, now)
+        return row
 
     def _land(self, row: JobRow, chunk: Chunk, now: datetime) -> None:
         is_open = row.job.state is JobState.OPEN
@@ -178,6 +188,13 @@ class MemoryStore(Store):
                 return None
             row.planner, row.planned_until = holder, now + lasting
             return row.job
+
+    def give_up_planning(self, job: JobId, *, holder: str) -> None:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            if row.planner == holder:
+                row.planner = row.planned_until = None
 
     def copy_plan(self, job: JobId, *, limit: int) -> bool:
         """See the port."""
@@ -271,6 +288,47 @@ class MemoryStore(Store):
             finish(self._rows, row, JobState.COMPLETED, now)
             return True
 
+    # -- finding ------------------------------------------------------------
+
+    def begin_find(self, job: JobId, *, holder: str) -> int:
+        """See the port."""
+        with self._now():
+            row = held(self._rows.job(job), holder)
+            row.finds += 1
+            return row.finds - 1
+
+    def freeze(self, job: JobId, frozen: Mapping[str, Any], *, holder: str) -> Job:
+        """See the port."""
+        with self._now():
+            row = held(self._rows.job(job), holder)
+            if row.job.frozen is None:
+                row.job = replace(row.job, frozen=dict(frozen))
+            return row.job
+
+    def clear_found(self, job: JobId, *, holder: str, limit: int) -> bool:
+        """See the port."""
+        with self._now():
+            return clear(held(self._rows.job(job), holder), limit=limit)
+
+    def land_found(self, job: JobId, chunk: Chunk, *, holder: str) -> None:
+        """See the port."""
+        with self._now() as now:
+            land(held(self._rows.job(job), holder), chunk, now)
+
+    def end_find(self, job: JobId, *, holder: str) -> Job:
+        """See the port."""
+        with self._now() as now:
+            row = held(self._rows.job(job), holder)
+            row.job = replace(row.job, found_at=now)
+            self._rows.note("job.found", now, job=row.job, items=row.job.items, finds=row.finds)
+            return row.job
+
+    def rest(self, target: str, *, length: timedelta) -> None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            row.not_before = max(row.not_before or now, now + length)
+
     # -- executing ----------------------------------------------------------
 
     def claim(
@@ -301,7 +359,10 @@ class MemoryStore(Store):
             ring = is_more and places > 1 and row.may_ring(now)
             row.rung_at = now if ring else row.rung_at
             batches = tuple(job.claimed(batch) for job, batch in chosen)
-            return Claim(lease, target, batches, row.call_time, row.answers(now), ring)
+            found = {job.job.id: job.job.frozen for job, _ in chosen}
+            queries = {one: frozen for one, frozen in found.items() if frozen is not None}
+            answers = row.answers(now)
+            return Claim(lease, target, batches, row.call_time, answers, ring, queries)
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
         """See the port."""
@@ -470,21 +531,24 @@ class MemoryStore(Store):
 
     def pause(self, job: JobId, who: Who) -> None:
         """See the port."""
-        self._command(job, JobState.RUNNING, JobState.PAUSED, who, "job.paused")
+        moves = (JobState.RUNNING, JobState.PAUSED)
+        self._command(job, *moves, who=who, kind="job.paused")
 
-    def resume(self, job: JobId, who: Who) -> None:
+    def resume(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
         """See the port."""
-        self._command(job, JobState.PAUSED, JobState.RUNNING, who, "job.resumed")
+        moves = (JobState.PAUSED, JobState.RUNNING)
+        self._command(job, *moves, who=who, kind="job.resumed", valid_for=valid_for)
 
     def cancel(self, job: JobId, who: Who) -> None:
         """See the port."""
         with self._now() as now:
             self._end_early(self._rows.job(job), "cancelled", who, now)
 
-    def approve(self, job: JobId, who: Who) -> None:
+    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
         """See the port."""
+        moves = (JobState.AWAITING_APPROVAL, JobState.PLANNING)
         with self._lock:
-            self._command(job, JobState.AWAITING_APPROVAL, JobState.PLANNING, who, "job.approved")
+            self._command(job, *moves, who=who, kind="job.approved", valid_for=valid_for)
             row = self._rows.job(job)
             row.job = replace(row.job, approved=True)
 
@@ -496,11 +560,21 @@ class MemoryStore(Store):
                 raise _wrong_state(row.job, "only a job that awaits approval can be declined")
             self._end_early(row, "declined", who, now)
 
-    def _command(self, job: JobId, origin: JobState, goal: JobState, who: Who, kind: str) -> None:
+    def _command(
+        self,
+        job: JobId,
+        origin: JobState,
+        goal: JobState,
+        *,
+        who: Who,
+        kind: str,
+        valid_for: timedelta | None = None,
+    ) -> None:
         with self._now() as now:
             row = self._rows.job(job)
             if row.job.state is not origin:
                 raise _wrong_state(row.job, f"this is for jobs that are {origin}")
+            check_fresh(row, valid_for, now)
             row.move(goal, now)
             self._rows.note(kind, now, job=row.job, who=who)
 

@@ -60,6 +60,9 @@ class JobRow:
     planned_until: datetime | None = None
     round: int = 0
     splits: int = 0
+    #: How many items were found, and how often that was begun.
+    given: int = 0
+    finds: int = 0
     #: A notification was not sent yet.
     is_owing: bool = False
     #: What its items came to, once it is final.
@@ -93,7 +96,7 @@ class JobRow:
 
     def count(self) -> None:
         """Write the number of items and of duplicates into the job."""
-        given = (
+        given = self.given or (
             sum(chunk.given for chunk in self.chunks.values()) if self.chunks else len(self.items)
         )
         self.job = replace(self.job, items=len(self.items), duplicates=given - len(self.items))

@@ -17,6 +17,7 @@ from worker.store import (
     claiming,
     copying,
     ending,
+    finding,
     forgetting,
     landing,
     looking,
@@ -107,6 +108,10 @@ class SqlStore(Store):
         with self._write() as tx:
             return planning.begin_planning(tx, job, holder, lasting)
 
+    def give_up_planning(self, job: JobId, *, holder: str) -> None:
+        with self._write() as tx:
+            finding.give_up_planning(tx, job, holder)
+
     def copy_plan(self, job: JobId, *, limit: int) -> bool:
         with self._write() as tx:
             return copying.copy_plan(tx, job, limit)
@@ -147,6 +152,32 @@ class SqlStore(Store):
     def finish_dry(self, job: JobId) -> bool:
         with self._write() as tx:
             return planning.finish_dry(tx, job)
+
+    # -- finding ------------------------------------------------------------
+
+    def begin_find(self, job: JobId, *, holder: str) -> int:
+        with self._write() as tx:
+            return finding.begin_find(tx, job, holder)
+
+    def freeze(self, job: JobId, frozen: Mapping[str, Any], *, holder: str) -> Job:
+        with self._write() as tx:
+            return finding.freeze(tx, job, frozen, holder)
+
+    def clear_found(self, job: JobId, *, holder: str, limit: int) -> bool:
+        with self._write() as tx:
+            return finding.clear_found(tx, job, holder, limit)
+
+    def land_found(self, job: JobId, chunk: Chunk, *, holder: str) -> None:
+        with self._write() as tx:
+            finding.land_found(tx, job, chunk, holder)
+
+    def end_find(self, job: JobId, *, holder: str) -> Job:
+        with self._write() as tx:
+            return finding.end_find(tx, job, holder)
+
+    def rest(self, target: str, *, length: timedelta) -> None:
+        with self._write() as tx:
+            finding.rest(tx, target, length)
 
     # -- executing ----------------------------------------------------------
 
@@ -237,20 +268,20 @@ class SqlStore(Store):
         with self._write() as tx:
             ending.move(tx, job, origin=origin, goal=goal, kind="job.paused", who=who)
 
-    def resume(self, job: JobId, who: Who) -> None:
-        origin, goal = JobState.PAUSED, JobState.RUNNING
+    def resume(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+        kind, origin, goal = "job.resumed", JobState.PAUSED, JobState.RUNNING
         with self._write() as tx:
-            ending.move(tx, job, origin=origin, goal=goal, kind="job.resumed", who=who)
+            ending.move(tx, job, origin=origin, goal=goal, kind=kind, who=who, valid_for=valid_for)
 
     def cancel(self, job: JobId, who: Who) -> None:
         reason = who.reason or (f"cancelled by {who.by}" if who.by else "cancelled")
         with self._write() as tx:
             ending.wish_to_end(tx, job, "cancel", reason, who)
 
-    def approve(self, job: JobId, who: Who) -> None:
-        origin, goal = JobState.AWAITING_APPROVAL, JobState.PLANNING
+    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+        kind, origin, goal = "job.approved", JobState.AWAITING_APPROVAL, JobState.PLANNING
         with self._write() as tx:
-            ending.move(tx, job, origin=origin, goal=goal, kind="job.approved", who=who)
+            ending.move(tx, job, origin=origin, goal=goal, kind=kind, who=who, valid_for=valid_for)
 
     def decline(self, job: JobId, who: Who) -> None:
         reason = who.reason or (f"declined by {who.by}" if who.by else "declined")

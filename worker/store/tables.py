@@ -124,6 +124,15 @@ jobs = Table(
     Column("plan", String(36)),
     # The verdicts of the parent's items that a retry takes, as a JSON list.
     Column("leftovers", Text),
+    # What is to be found, as it was asked for and as it holds for the whole job.
+    Column("query", Text),
+    Column("frozen", Text),
+    # When the last of what was found had landed.
+    Column("found_at", Moment),
+    # How often the find was begun.
+    Column("finds", Integer, nullable=False, default=0),
+    # A person has to look at it first, whatever its size.
+    Column("needs_approval", Boolean, nullable=False, default=False),
     # How long the items are kept once the job is settled; None is for ever.
     Column("retain_for", Length),
     # A digest of all that was asked for beside the items.

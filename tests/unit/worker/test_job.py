@@ -37,6 +37,10 @@ JOB = Job(
     notify=None,
     parent=None,
     chunk_items=10_000,
+    query=None,
+    frozen=None,
+    found_at=None,
+    needs_approval=False,
     created_at=START,
     started_at=START,
     finished_at=None,
@@ -158,6 +162,8 @@ def test_two_requests_are_told_apart_by_their_options() -> None:
         {"notify": "x"},
         {"chunk_items": 5},
         {"plan": JobId("p")},
+        {"query": {"keyword": "old"}},
+        {"needs_approval": True},
     ]
 
     assert all(replace(new, **one).options != new.options for one in changes)  # type: ignore[arg-type]
