@@ -98,6 +98,8 @@ class Reply:
     unsent: frozenset[str] = frozenset()
     error: CallFailed | None = None
     warnings: tuple[Warned, ...] = ()
+    #: Keys without a finding that a look after the call still showed; the worker's.
+    seen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

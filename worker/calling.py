@@ -78,6 +78,7 @@ def look_after(
     if reply.error is not None and not reply.error.may_have_run:
         return reply
     findings = dict(reply.findings)
+    shown: set[str] = set()
     for part in _parts([key for key in items if _is_unclear(reply, key)], most):
         if (until := next_deadline()) is None:
             break
@@ -91,7 +92,8 @@ def look_after(
             break
         gone = Finding(Verdict.ABSENT, Evidence.REPEAT)
         findings.update({key: gone for key in part if seen.get(key) is Presence.GONE})
-    return replace(reply, findings=findings)
+        shown.update(key for key in part if seen.get(key) is Presence.THERE)
+    return replace(reply, findings=findings, seen=frozenset(shown))
 
 
 def _is_unclear(reply: Reply, key: str) -> bool:

@@ -69,7 +69,8 @@ def judge(
             returned = _with(give_back(claimed, marks), told_to_wait=told)
             return replace(returned, rest=told_wait(wait))
         case _:
-            return _after_failure(claimed, marks, tried, reply.error, given)
+            seen = frozenset(p for p in tried if keys[p] in reply.seen)
+            return _after_failure(claimed, marks, tried, seen, error=reply.error, given=given)
 
 
 def judge_loss(claimed: Claimed, *, given: Circumstances) -> Returned:
@@ -160,10 +161,15 @@ def _after_failure(
     claimed: Claimed,
     marks: Mapping[int, Mark],
     tried: Sequence[int],
+    seen: frozenset[int],
+    *,
     error: CallFailed | None,
     given: Circumstances,
 ) -> Returned:
-    """One attempt less: wait for the next, part the batch, or give up."""
+    """One attempt less: wait for the next, part the batch, or give up.
+
+    What a look after the last attempt still showed was not deleted.
+    """
     failures = claimed.batch.failures + 1
     if not given.retry.is_used_up(failures):
         returned = _with(give_back(claimed, marks), failures=failures)
@@ -178,6 +184,9 @@ def _after_failure(
             open_positions = [p for p, mark in marks.items() if not mark.is_final]
             return halve(_with(last_try, company=1), open_positions)
     closed = _close(marks, tried, Verdict.FAILED, error)
+    for position in seen:
+        mark = marks[position]
+        closed[position] = replace(mark, verdict=Verdict.FAILED, evidence=Evidence.PROBE)
     return _with(give_back(claimed, closed), failures=failures)
 
 

@@ -421,6 +421,16 @@ def test_what_is_still_there_is_sent_again() -> None:
     assert house.told(job) == all_told(keys(2), "deleted/item")
 
 
+def test_what_is_still_there_when_attempts_are_used_up_has_failed() -> None:
+    house = House(adapter=ProbingAdapter(), max_attempts=2)
+    house.adapter.failing = {"k0"}
+    job = house.submitted(keys(1))
+
+    house.work_off()
+
+    assert house.told(job) == {"k0": "failed/probe"}
+
+
 def test_nobody_looks_after_a_call_that_cannot_have_run() -> None:
     house = House(adapter=ProbingAdapter())
     house.adapter.will(unreached())
