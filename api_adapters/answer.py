@@ -45,6 +45,16 @@ class Answer:
         except (ValueError, RecursionError):
             return None
 
+    @property
+    def is_broken_json(self) -> bool:
+        """Whether the body begins as a document and is none."""
+        return self.body.lstrip()[:1] in {b"{", b"["} and self.document is None
+
+    @property
+    def wait(self) -> timedelta | None:
+        """How long the backend asks to wait; None if it does not say."""
+        return retry_after(self.headers, now=datetime.now(UTC))
+
 
 def undocumented(answer: Answer, *, change: str) -> CallFailed:
     """The error for an answer that is not what the vendor documents.
@@ -54,15 +64,17 @@ def undocumented(answer: Answer, *, change: str) -> CallFailed:
     """
     said = f"{answer.place}: HTTP {answer.status}"
     code = str(answer.status)
-    wait = retry_after(answer.headers, now=datetime.now(UTC))
     match answer.status:
         case 429:
             return Transient(
                 f"{said}, too many requests",
-                wait=USUAL_WAIT if wait is None else wait,
+                wait=USUAL_WAIT if answer.wait is None else answer.wait,
                 may_have_run=False,
                 code=code,
             )
+        # JSON that was cut short may have told of work that was done.
+        case 403 | 404 | 405 | 415 | 501 if answer.is_broken_json:
+            pass
         case 404 | 405 | 415 | 501:
             return Hopeless(
                 f"{said} without a body that the vendor documents: nothing answers there; "
@@ -88,7 +100,7 @@ def undocumented(answer: Answer, *, change: str) -> CallFailed:
             )
     return Transient(
         f"{said} with {_describe(answer)}, which the vendor does not document",
-        wait=wait,
+        wait=answer.wait,
         may_have_run=answer.may_have_run,
         code=code,
     )

@@ -10,6 +10,7 @@ batch       no documented cap; 100 here, as the device is small
 pace        one request at a time; each monitor is a target of its own
 missing id  success false, "entity_not_found"
 repeat      safe: deleting again answers "entity_not_found"
+probe       none that shows a link_id; deleting again is the way to look
 login       GET {base_url}/login, the password as its md5; a token lives two
             hours and cannot be refreshed
 source      the vendor's page "Delete Contacts by theirs uids"; the login as
@@ -95,11 +96,14 @@ class BasIp(Adapter):
         return item.lower()
 
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
-        token = self._token.current(until)
-        answer = self._send(items, token, until)
-        if _is_logged_out(answer):
-            token = self._token.newer_than(token, until)
-            answer = self._send(items, token, until)
+        # What an empty list means is documented nowhere, and could be "all".
+        if not items:
+            return Reply()
+
+        def send(token: str) -> Answer:
+            return self._send(items, token, until)
+
+        answer = self._token.spend(send, is_refused=_is_logged_out, until=until)
         return read_answer(answer, items)
 
     def check(self, *, until: Deadline) -> Checked:
@@ -142,7 +146,8 @@ class BasIp(Adapter):
                 code=str(answer.status),
                 closes_target=True,
             )
-        raise _failure(answer, change=_BASE)
+        # Nor is its text told: the address it answers holds the password's md5.
+        raise _failure(answer, "the login fails", change=_BASE)
 
     def _login(self) -> Request:
         password = self._settings.password.reveal() if self._settings.password else ""
@@ -174,7 +179,7 @@ def read_answer(answer: Answer, sent: Collection[str]) -> Reply:
     match document:
         case {"result": list(rows)}:
             return _read_rows(_parse(rows), sent)
-    raise _failure(answer, change="delete_method or delete_path")
+    raise _failure(answer, _explain(answer), change="delete_method or delete_path")
 
 
 class _Row(TypedDict, total=False):
@@ -270,8 +275,8 @@ def _is_logged_out(answer: Answer) -> bool:
     }
 
 
-def _failure(answer: Answer, *, change: str) -> CallFailed:
-    code, said = _error(answer), f"{answer.place}: {_explain(answer)}"
+def _failure(answer: Answer, what: str, *, change: str) -> CallFailed:
+    code, said = _error(answer), f"{answer.place}: {what}"
     ran = answer.may_have_run
     match code:
         case "permission_denied":
@@ -279,7 +284,7 @@ def _failure(answer: Answer, *, change: str) -> CallFailed:
         case "not_valid":
             return Refused(said, may_have_run=ran, code=code)
         case "system_error":
-            return Transient(said, may_have_run=ran, code=code)
+            return Transient(said, wait=answer.wait, may_have_run=ran, code=code)
         case str() if answer.status == 400:
             return Refused(said, may_have_run=ran, code=_word(code) or "400")
     return undocumented(answer, change=change)

@@ -10,8 +10,11 @@ batch       30 ids, as many as the sibling read call takes; no address is
 pace        no rate limit is published
 missing id  left out of data.ids, or 404 with object_type and object_id
 repeat      safe: ids are never used again
-login       a key, or an OAuth token of about ten minutes, renewed by
-            POST {base_url}/api/oauth/token; never in the query string
+login       a key, or an OAuth token of about ten minutes, renewed ahead by
+            POST {base_url}/api/oauth/token, whose new refresh token, if any,
+            holds while the process lives; never in the query string
+probe       GET .../contact?id={id},{id} or .../contact/{id},{id}, 30 at most:
+            "resources" holds what exists; never by query, the index lags
 find        GET .../contacts/ids, page by page; never DELETE .../contacts/list:
             `limit` is gone from the current specification and unknown
             parameters are ignored, so it could empty the account
@@ -33,26 +36,11 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, model_validator
 
 from api_adapters.answer import Answer
-from api_adapters.base import (
-    Adapter,
-    Checked,
-    Deadline,
-    Item,
-    Limits,
-    Pace,
-    Presence,
-    Reply,
-)
-from api_adapters.errors import BadItem, BadQuery, CallFailed, Hopeless, Transient
+from api_adapters.base import Adapter, Checked, Deadline, Item, Limits, Pace, Presence, Reply
+from api_adapters.errors import BadItem, BadQuery, CallFailed, Hopeless, Refused, Transient
 from api_adapters.http import Http
-from api_adapters.nimble_answers import (
-    Told,
-    is_logged_out,
-    read_answer,
-    read_page,
-    read_probe,
-)
-from api_adapters.oauth import read_login
+from api_adapters.nimble_answers import Told, is_logged_out, read_answer, read_page, read_probe
+from api_adapters.oauth import Consent
 from api_adapters.parting import cut_by_length, in_parts
 from api_adapters.query import check_names, check_text, holds_a_value, read_limit
 from api_adapters.request import Request, as_form
@@ -80,13 +68,13 @@ class NimbleOAuth(Settings):
     client_secret: Secret
     refresh_token: Secret
 
-    def form(self) -> Mapping[str, str]:
-        """What the token endpoint is asked with; reads the secrets."""
+    def form(self, refresh_token: str) -> Mapping[str, str]:
+        """What the token endpoint is asked with; reads the client's secret."""
         return {
             "grant_type": "refresh_token",
             "client_id": self.client_id,
             "client_secret": self.client_secret.reveal(),
-            "refresh_token": self.refresh_token.reveal(),
+            "refresh_token": refresh_token,
         }
 
 
@@ -120,6 +108,7 @@ class Nimble(Adapter):
         connections = settings.max_in_flight or self.limits.max_in_flight
         self._http = Http(settings, pace=pace, max_connections=connections)
         self._token = SharedToken(self._log_in)
+        self._consent = Consent(settings.oauth.refresh_token) if settings.oauth else None
 
     def key(self, item: Item) -> str:
         """The id as it is: opaque, compared exactly, never re-cased.
@@ -153,7 +142,10 @@ class Nimble(Adapter):
 
     def check(self, *, until: Deadline) -> Checked:
         answer = self._look("/api/v1/contacts/ids", "list ids", until, {"per_page": 1})
-        read_page(answer, page=1)
+        try:
+            read_page(answer, page=1)
+        except BadQuery as error:
+            raise Refused(f"{answer.place}: {error}", may_have_run=False) from error
         return Checked(
             shown="the account takes the login and lists its contacts",
             not_shown="the right to delete in bulk, and whether delete_path and probe fit",
@@ -230,11 +222,16 @@ class Nimble(Adapter):
         return self._token.spend(send, is_refused=is_logged_out, until=until)
 
     def _log_in(self, until: Deadline) -> str | Login:
-        if self._settings.token is not None:
-            return self._settings.token.reveal()
-        form = self._settings.oauth.form() if self._settings.oauth else {}
-        request = Request("POST", "/api/oauth/token", "log in", content=as_form(form))
-        return read_login(self._http.look(request, until=until), change="oauth")
+        oauth, consent = self._settings.oauth, self._consent
+        if oauth is None or consent is None:
+            return self._settings.token.reveal() if self._settings.token else ""
+
+        def ask(refresh_token: str) -> Answer:
+            content = as_form(oauth.form(refresh_token))
+            request = Request("POST", "/api/oauth/token", "log in", content=content)
+            return self._http.look(request, until=until)
+
+        return consent.log_in(ask, change="oauth")
 
 
 def _bearer(token: str) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """What Nimble answers, and what each answer means; see `nimble` for the calls."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from api_adapters.answer import Answer, undocumented, whole_number, without_ids
 from api_adapters.base import Breach, Evidence, Finding, Presence, Reply, Verdict, Warned
@@ -14,11 +14,10 @@ _DELETED = Finding(Verdict.DELETED)
 _SEEN_GONE = Finding(Verdict.DELETED, Evidence.PROBE)
 _ABSENT = Finding(Verdict.ABSENT)
 _NOT_SEEN = Finding(Verdict.ABSENT, Evidence.PROBE)
-#: Gone after an answer that would not have named it had it been deleted.
-_MAYBE_OURS = Finding(Verdict.ABSENT, Evidence.REPEAT)
 _STILL_THERE = Finding(
-    Verdict.DENIED, Evidence.PROBE, "still_there", "not named as deleted, and still there"
+    Verdict.DENIED, Evidence.PROBE, "still_there", "still there after an answer that is no error"
 )
+_OPEN = Finding(Verdict.UNKNOWN, Evidence.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,11 @@ class Told:
     reply: Reply
     to_look_at: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
-    unnamed: Finding = _NOT_SEEN
     there: Finding | None = field(default=_STILL_THERE)
 
     def gone(self, key: str) -> Finding:
         """What an id is called that is seen to be gone."""
-        return _SEEN_GONE if key in self.named else self.unnamed
+        return _SEEN_GONE if key in self.named else _NOT_SEEN
 
 
 def is_logged_out(answer: Answer) -> bool:
@@ -56,19 +54,23 @@ def read_answer(answer: Answer, sent: Collection[str]) -> Told:
     """
     if answer.status == 429 or answer.status // 100 == 3 or is_logged_out(answer):
         raise _failure(answer, sent)
-    is_success = answer.status // 100 == 2
+    is_success = answer.status // 100 == 2 and _code(answer) is None
     match answer.document:
-        case {"data": {"ids": list(ids)}, **rest}:
-            return _read_ids(ids, sent, is_ok=is_success and rest.get("status") == "ok")
-        case {"status": str(status), **rest} if is_success and "data" not in rest:
-            return _read_ids([], sent, is_ok=status == "ok")
-        case {"object_type": "contact", "object_id": ident} if answer.status == 404:
-            return _read_missing(ident, sent)
+        case {"data": {"ids": list(ids)}, "status": "ok"} if is_success:
+            return _read_ids(ids, sent, is_ok=True)
+        case {"data": {"ids": list(ids)}} if is_success:
+            return _read_ids(ids, sent, is_ok=False)
+        case {"data": {"ids": list(ids)}}:
+            return _read_ids_of_an_error(ids, sent, _failure(answer, sent))
+        # The current specification has no schema for what tells of success.
+        case dict() if is_success:
+            return Told(Reply(), frozenset(sent))
+        case {"object_type": str(), **rest} if answer.status == 404:
+            return _read_missing(rest.get("object_id"), sent)
         case {"errors": list()} if answer.status == 406 and len(sent) == 1:
             return Told(Reply(dict.fromkeys(sent, _preflight(answer, sent))))
-    # The current specification has no body for the call with a single id.
     if is_success and not answer.body.strip():
-        return _read_ids([], sent, is_ok=False)
+        return Told(Reply(), frozenset(sent))
     raise _failure(answer, sent)
 
 
@@ -80,13 +82,13 @@ def read_probe(answer: Answer, asked: Collection[str]) -> Mapping[str, Presence]
     """
     match answer.status, answer.document:
         case 200, {"resources": list(rows), **rest}:
-            ids = {_ident(row.get("id")) if isinstance(row, dict) else None for row in rows}
+            ids = {_ident(row.get("id") if isinstance(row, dict) else row) for row in rows}
             there = {ident: Presence.THERE for ident in ids & set(asked) if ident}
             # A stranger, or a page of several: this is no list of the ids asked for.
             if ids <= set(asked) and _is_whole(rest.get("meta"), len(rows)):
                 return dict.fromkeys(asked, Presence.GONE) | there
             return there
-        case 404, {"object_type": "contact", "object_id": ident} if _ident(ident) in asked:
+        case 404, {"object_type": str(), "object_id": ident} if _ident(ident) in asked:
             return {_ident(ident) or "": Presence.GONE}
     if answer.status in {404, 405}:
         raise undocumented(answer, change="base_url or probe")
@@ -101,12 +103,10 @@ def read_page(answer: Answer, *, page: int) -> tuple[list[str], int]:
         Transient, Refused, Hopeless: it is no such page.
     """
     match answer.status, answer.document:
-        case 200, {
-            "meta": {"page": int(shown), "pages": int(pages)},
-            "resources": list(rows),
-        } if shown == page and (rows or page >= pages):
-            ids = [_ident(row) for row in rows]
-            if None not in ids:
+        case 200, {"meta": {"page": shown, "pages": last}, "resources": list(rows)}:
+            pages, ids = whole_number(last), [_ident(row) for row in rows]
+            is_asked_for = whole_number(shown) == page and None not in ids
+            if is_asked_for and pages is not None and (rows or page >= pages):
                 return [ident for ident in ids if ident], pages
     if answer.status == 409 and _message(answer):
         raise BadQuery(f"the backend does not take the query: {without_ids(_said(answer), ())}")
@@ -129,15 +129,21 @@ def _read_ids(rows: list[object], sent: Collection[str], *, is_ok: bool) -> Told
     if is_ok:
         findings = dict.fromkeys(named, _DELETED)
         return Told(Reply(findings, warnings=tuple(warnings)), unnamed)
-    reply = Reply(warnings=tuple(warnings))
-    return Told(reply, unnamed | named, named, unnamed=_MAYBE_OURS)
+    return Told(Reply(warnings=tuple(warnings)), unnamed | named, named)
+
+
+def _read_ids_of_an_error(rows: list[object], sent: Collection[str], error: CallFailed) -> Told:
+    """Ids beside an error: those are looked at, and for the others the error holds."""
+    told = _read_ids(rows, sent, is_ok=False)
+    error.may_have_run = True
+    return replace(told, reply=replace(told.reply, error=error), to_look_at=told.named, there=_OPEN)
 
 
 def _read_missing(given: object, sent: Collection[str]) -> Told:
     """404 names one id; of the others nobody knows whether they were looked at."""
     ident = _ident(given)
     if ident is None or ident not in sent:
-        text = "404 names a contact that was not asked for"
+        text = "404 names no contact that was asked for"
         return Told(Reply(warnings=(Warned(Breach.STRANGER, text),)))
     others = frozenset(sent) - {ident}
     return Told(Reply({ident: _ABSENT}), others, there=None)
@@ -170,8 +176,8 @@ def _failure(answer: Answer, sent: Collection[str]) -> CallFailed:
         case (_, "245"):
             return Refused(said, may_have_run=ran, code=code)
         case (_, "107"):
-            return Transient(said, may_have_run=ran, code=code)
-        case 409, _ if _message(answer):
+            return Transient(said, wait=answer.wait, may_have_run=ran, code=code)
+        case 409, _ if isinstance(answer.document, dict):
             return Refused(said, may_have_run=ran, code=code or "409")
     return undocumented(
         answer, change=f"delete_path: some accounts take {SINGULAR}, others {PLURAL}"
@@ -209,9 +215,7 @@ def _ident(given: object) -> str | None:
 
 def _is_whole(meta: object, rows: int) -> bool:
     """Whether an answer that may be paged holds all that it tells of."""
-    match meta:
-        case {"pages": int(pages)} if pages > 1:
-            return False
-        case {"total": int(total)} if total > rows:
-            return False
-    return True
+    if not isinstance(meta, dict):
+        return True
+    pages, total = whole_number(meta.get("pages")), whole_number(meta.get("total"))
+    return (pages or 0) <= 1 and (total or 0) <= rows

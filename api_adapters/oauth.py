@@ -1,9 +1,11 @@
-"""OAuth 2.0 as the token endpoints of vendors speak it (RFC 6749, section 5)."""
+"""OAuth 2.0 as the token endpoints of vendors speak it (RFC 6749, sections 5 and 6)."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from api_adapters.answer import Answer, undocumented
 from api_adapters.errors import CallFailed, Hopeless, Refused
+from api_adapters.settings import Secret
 from api_adapters.token import Login
 
 #: No token is trusted longer, whatever its endpoint says.
@@ -21,8 +23,39 @@ def read_login(answer: Answer, *, change: str) -> Login:
     """
     match answer.status, answer.document:
         case 200, {"access_token": str(token), **rest} if token:
-            return Login(token, _life(rest.get("expires_in")))
+            renewed = rest.get("refresh_token")
+            refresh_token = renewed if isinstance(renewed, str) and renewed else None
+            return Login(token, _life(rest.get("expires_in")), refresh_token)
     raise _failure(answer, change)
+
+
+class Consent:
+    """A refresh token: as configured, or as the last answer renewed it.
+
+    A renewed one replaces the one before it (section 6), in this process alone,
+    until another is configured or it is refused. One thread at a time uses it:
+    a `SharedToken` logs in once between all.
+    """
+
+    def __init__(self, configured: Secret) -> None:
+        self._configured = configured
+        self._renewed_by_origin: dict[str, str] = {}
+
+    def log_in(self, ask: Callable[[str], Answer], *, change: str) -> Login:
+        """Ask the token endpoint, with the refresh token that holds now.
+
+        Raises:
+            Transient, Hopeless: what `read_login` raises, or nothing is configured.
+        """
+        origin = self._configured.reveal()
+        held = self._renewed_by_origin.get(origin, origin)
+        try:
+            login = read_login(ask(held), change=change)
+        except Hopeless:
+            self._renewed_by_origin.clear()
+            raise
+        self._renewed_by_origin = {origin: login.refresh_token or held}
+        return login
 
 
 def _failure(answer: Answer, change: str) -> CallFailed:

@@ -145,6 +145,9 @@ class SasCatalog(Adapter):
         return canonical(uri)
 
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
+        # What an empty list means elsewhere is "all".
+        if not items:
+            return Reply()
         content = as_json({"version": 1, "type": "uri", "resources": list(items)}, type=SELECTION)
 
         def send(token: str) -> Answer:
@@ -160,11 +163,20 @@ class SasCatalog(Adapter):
         """404 proves absence, 403 does not.
 
         A wrong address, or a gateway without its service, answers 404 to
-        everything: one 404 counts only where the catalog itself answers.
+        everything: one 404 counts only where the catalog itself answers. What
+        was seen before a look failed is told, the rest left out.
         """
-        seen = {key: self._see(key, until) for key in items}
-        if Presence.GONE in seen.values():
-            self._knock(until)
+        seen: dict[str, Presence | None] = {}
+        for key in items:
+            try:
+                presence = self._see(key, until)
+                if presence is Presence.GONE and Presence.GONE not in seen.values():
+                    self._knock(until)
+            except Transient:
+                if not seen:
+                    raise
+                break
+            seen[key] = presence
         return {key: presence for key, presence in seen.items() if presence is not None}
 
     def check_query(self, query: Mapping[str, Any]) -> None:

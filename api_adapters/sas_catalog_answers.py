@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from api_adapters.answer import Answer, undocumented, whole_number, without_ids
@@ -13,6 +14,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 #: An error of the vendor has one of these, of which only `message` is dependable.
 _ERROR_FIELDS = {"message", "errorCode", "httpStatusCode"}
 _DELETED = Finding(Verdict.DELETED)
+_TOO_MUCH = Finding(Verdict.UNKNOWN, Evidence.NONE, "429")
 
 _Breach = tuple[Breach, str]
 
@@ -25,7 +27,7 @@ def canonical(uri: str) -> str:
 
 def is_logged_out(answer: Answer) -> bool:
     """Whether the token was not taken; a map beside it changes nothing of that."""
-    return answer.status == 401
+    return _overall(answer) == 401
 
 
 def read_answer(answer: Answer, sent: Collection[str]) -> Reply:
@@ -35,12 +37,11 @@ def read_answer(answer: Answer, sent: Collection[str]) -> Reply:
         Transient, Refused, Hopeless: it says nothing of any.
     """
     document = answer.document
-    is_unread = answer.status == 429 or answer.status // 100 == 3
-    if is_unread or not isinstance(document, dict) or document.keys() & _ERROR_FIELDS:
+    if not isinstance(document, dict) or document.keys() & _ERROR_FIELDS:
         raise failure_of(answer, sent)
-    if not any(name.startswith("/") for name in document):
+    if answer.status // 100 == 3 or not any(name.startswith("/") for name in document):
         raise failure_of(answer, sent)
-    return _read_map(document, answer.status, sent)
+    return _let_wait(_read_map(document, answer.status, sent), answer, sent)
 
 
 def read_page(answer: Answer) -> tuple[list[str], str | None]:
@@ -73,15 +74,23 @@ def failure_of(answer: Answer, sent: Collection[str]) -> CallFailed:
     if not error.keys() & _ERROR_FIELDS or answer.status // 100 == 3:
         return undocumented(answer, change="base_url")
     said = f"{answer.place}: {_said(error, sent)}"
-    status = answer.status if answer.status >= 400 else _status(error)
-    code = _code(error) or str(status or answer.status)
+    status, ran = _overall(answer), answer.may_have_run
+    code = _code(error) or str(status)
     if status == 400:
-        return Refused(said, may_have_run=answer.may_have_run, code=code)
+        return Refused(said, may_have_run=ran, code=code)
     if status == 403:
-        return Hopeless(said, may_have_run=answer.may_have_run, code=code)
-    if status and status // 100 == 5 and status != 501:
-        return Transient(said, may_have_run=answer.may_have_run, code=code)
-    return undocumented(answer, change="base_url")
+        return Hopeless(said, may_have_run=ran, code=code)
+    if status // 100 == 5 and status != 501:
+        return Transient(said, wait=answer.wait, may_have_run=ran, code=code)
+    return undocumented(replace(answer, status=status), change="base_url")
+
+
+def _overall(answer: Answer) -> int:
+    """The answer's status; a single error in a 200 brings its own."""
+    match answer.document:
+        case {"httpStatusCode": own} if answer.status // 100 == 2:
+            return _status({"httpStatusCode": own}) or answer.status
+    return answer.status
 
 
 def _read_map(document: Mapping[str, object], status: int, sent: Collection[str]) -> Reply:
@@ -103,6 +112,17 @@ def _read_map(document: Mapping[str, object], status: int, sent: Collection[str]
     return Reply(findings=findings, warnings=tuple(warnings))
 
 
+def _let_wait(reply: Reply, answer: Answer, sent: Collection[str]) -> Reply:
+    """Resources that were too much were not touched: they wait, and are in no doubt."""
+    busy = {key for key, finding in reply.findings.items() if finding is _TOO_MUCH}
+    if not busy:
+        return reply
+    findings = dict.fromkeys(sent, _open()) | dict(reply.findings)
+    settled = {key: finding for key, finding in findings.items() if key not in busy}
+    error = undocumented(replace(answer, status=429), change="base_url")
+    return replace(reply, findings=settled, error=error)
+
+
 def _judge(told: object, status: int, key: str) -> tuple[Finding, _Breach | None]:
     """What one value of the map means, most special first."""
     if not isinstance(told, dict):
@@ -120,6 +140,8 @@ def _judge(told: object, status: int, key: str) -> tuple[Finding, _Breach | None
 def _judge_error(error: Mapping[str, Any], shared: int, key: str) -> tuple[Finding, _Breach | None]:
     own = _status(error)
     status = own if own is not None else shared if shared not in {200, 400} else None
+    if status == 429:
+        return _TOO_MUCH, None
     code = _code(error) or (str(status) if status else None)
     message = _said(error, (key.rpartition("/")[2],))
     verdict = _verdict(status)
@@ -137,7 +159,7 @@ def _verdict(status: int | None) -> Verdict:
             return Verdict.ABSENT
         case 401 | 403 | 409 | 423:
             return Verdict.DENIED
-        case 408 | 429:
+        case 408:
             return Verdict.UNKNOWN
         case int() if status // 100 == 5:
             return Verdict.UNKNOWN

@@ -21,6 +21,8 @@ class Login:
 
     token: str = field(repr=False)
     lasts: timedelta | None = None
+    #: What the next login is asked with, where this one renewed it.
+    refresh_token: str | None = field(default=None, repr=False)
 
 
 class SharedToken:

@@ -42,6 +42,9 @@ class Backend(Practice):
         self.kept: set[str] = set()
         #: Whether one missing contact refuses the whole call.
         self.refuses_missing = False
+        #: Whether each login withdraws the refresh token, and gives another.
+        self.renews_consent = False
+        self._consent = REFRESH_TOKEN
         self._tokens: set[str] = set()
 
     @classmethod
@@ -102,12 +105,15 @@ class Backend(Practice):
 
     def _log_in(self, asked: Asked) -> Said:
         form = dict(parse_qsl(asked.body.decode()))
-        if form != {"grant_type": "refresh_token", **self.settings["oauth"]}:
+        asked_with = {**self.settings["oauth"], "refresh_token": self._consent}
+        if form != {"grant_type": "refresh_token", **asked_with}:
             return _say(400, {"error": "invalid_grant"})
         self.logins += 1
         token = f"practice-token-{self.seed}-{self.logins}"
         self._tokens.add(token)
         answer = {"access_token": token, "expires_in": self.expires_in, "token_type": "bearer"}
+        if self.renews_consent:
+            self._consent = answer["refresh_token"] = f"practice-consent-{self.logins}"
         return _say(200, answer)
 
     def _delete_by_query(self, query: Mapping[str, str]) -> Said:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -65,8 +66,11 @@ def row(*, success: Any, info: Any, link_id: Any = ONE) -> dict[str, Any]:
         (False, "entity_not_found", Verdict.ABSENT, None),
         (False, "not_found", Verdict.ABSENT, None),
         (True, "entity_not_found", Verdict.ABSENT, Breach.CONTRADICTION),
+        (True, "not_found", Verdict.ABSENT, Breach.CONTRADICTION),
         (False, "deleted", Verdict.UNKNOWN, Breach.CONTRADICTION),
         (True, "created", Verdict.UNKNOWN, Breach.CONTRADICTION),
+        (False, "created", Verdict.UNKNOWN, Breach.CONTRADICTION),
+        (True, "updated", Verdict.UNKNOWN, Breach.CONTRADICTION),
         (False, "updated", Verdict.UNKNOWN, Breach.CONTRADICTION),
         (False, "invalid_entity_data", Verdict.REJECTED, None),
         (False, "locked", Verdict.FAILED, None),
@@ -170,6 +174,9 @@ def error(code: Any, **data: Any) -> dict[str, Any]:
         (400, error("new_code"), Refused, True, "new_code"),
         (400, error("permission_denied"), Hopeless, False, "permission_denied"),
         (200, error("permission_denied"), Hopeless, False, "permission_denied"),
+        (500, error("permission_denied"), Hopeless, False, "permission_denied"),
+        (404, error("permission_denied"), Hopeless, False, "permission_denied"),
+        (200, error("not_valid"), Refused, True, "not_valid"),
         (403, b"", Hopeless, True, "403"),
         (401, error("not_valid"), Hopeless, False, "401"),
         (401, {"result": [row(success=True, info="deleted")]}, Hopeless, False, "401"),
@@ -189,6 +196,7 @@ def error(code: Any, **data: Any) -> dict[str, Any]:
         (429, b"", Transient, False, "429"),
         (502, b"<html>", Transient, True, "502"),
         (404, b"Not Found", Hopeless, False, "404"),
+        (404, {"error": "Not Found"}, Hopeless, False, "404"),
         (405, b"", Hopeless, False, "405"),
         (415, {}, Hopeless, False, "415"),
         (501, b"", Hopeless, False, "501"),
@@ -202,6 +210,17 @@ def test_the_table_of_failures(
 
     assert (failure.value.may_have_run, failure.value.code) == (may_have_run, code)
     assert str(failure.value).isprintable()
+
+
+@pytest.mark.parametrize("body", [b"<html>", error("system_error")])
+def test_a_fault_that_tells_how_long_is_waited_out(body: Any) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    with pytest.raises(Transient) as failure:
+        read_answer(Answer(503, {"retry-after": "7"}, raw, "http://monitor"), (ONE,))
+
+    assert failure.value.wait == timedelta(seconds=7)
+    assert failure.value.may_have_run
 
 
 def test_a_wrong_method_or_path_is_named() -> None:
@@ -314,6 +333,32 @@ def test_a_check_asks_below_api_and_not_below_v1(server: PracticeServer) -> None
 
     assert server.practice.requests == 2
     adapter.close()
+
+
+def test_an_empty_list_is_never_sent(server: PracticeServer) -> None:
+    adapter = make(server.base_url)
+
+    assert adapter.delete({}, until=soon()) == Reply()
+
+    assert server.practice.requests == 0
+    adapter.close()
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "500 Broken"])
+def test_a_login_that_is_quoted_in_its_answer_stays_out_of_messages(
+    password: None, status: str
+) -> None:
+    digest = hashlib.md5(PASSWORD.encode()).hexdigest()
+    echo = {"error": {"code": "system_error", "message": f"GET /login?password={digest}"}}
+    with Wire(ok(json.dumps(echo).encode(), status=status)) as wire:
+        adapter = make(f"{wire.url}/api/v1")
+
+        with pytest.raises((Transient, Hopeless)) as failure:
+            adapter.delete(by_key(adapter, [ONE]), until=soon())
+
+        assert digest not in str(failure.value)
+        assert not failure.value.may_have_run
+        adapter.close()
 
 
 def test_a_lost_login_did_nothing(password: None) -> None:

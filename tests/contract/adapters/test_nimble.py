@@ -22,6 +22,8 @@ from api_adapters.errors import (
     Refused,
     Transient,
 )
+from api_adapters.fakes.base import Asked, Said
+from api_adapters.fakes.faults import Fault
 from api_adapters.fakes.nimble import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Backend
 from api_adapters.fakes.server import PracticeServer
 from api_adapters.fakes.wire import Wire, ok
@@ -94,6 +96,7 @@ def done(*ids: Any, status: Any = "ok") -> dict[str, Any]:
 
 
 ABSENT_404 = {"object_type": "contact", "object_id": ONE}
+PROBED = (Verdict.ABSENT, Evidence.PROBE)
 PREFLIGHT = {"errors": [{"type": "relations", "message": f"{ONE} has deals", "total": 1}]}
 
 
@@ -103,18 +106,29 @@ PREFLIGHT = {"errors": [{"type": "relations", "message": f"{ONE} has deals", "to
     ("status", "body", "settled", "there", "gone"),
     [
         (200, done(ONE, TWO), (Verdict.DELETED, Evidence.ITEM), None, None),
-        (200, done(TWO), None, Verdict.DENIED, (Verdict.ABSENT, Evidence.PROBE)),
-        (200, done(), None, Verdict.DENIED, (Verdict.ABSENT, Evidence.PROBE)),
-        (200, {"status": "ok"}, None, Verdict.DENIED, (Verdict.ABSENT, Evidence.PROBE)),
+        (200, done(TWO), None, Verdict.DENIED, PROBED),
+        (200, done(), None, Verdict.DENIED, PROBED),
+        (200, {"status": "ok"}, None, Verdict.DENIED, PROBED),
+        (200, {"status": "ok", "data": {}}, None, Verdict.DENIED, PROBED),
+        (200, {"status": "ok", "data": [ONE]}, None, Verdict.DENIED, PROBED),
         (200, done(ONE, status="error"), None, Verdict.DENIED, (Verdict.DELETED, Evidence.PROBE)),
         (200, done(ONE, status=None), None, Verdict.DENIED, (Verdict.DELETED, Evidence.PROBE)),
-        (200, done(TWO, status="error"), None, Verdict.DENIED, (Verdict.ABSENT, Evidence.REPEAT)),
-        (200, {"status": "failed"}, None, Verdict.DENIED, (Verdict.ABSENT, Evidence.REPEAT)),
-        (200, b"", None, Verdict.DENIED, (Verdict.ABSENT, Evidence.REPEAT)),
-        (204, b"", None, Verdict.DENIED, (Verdict.ABSENT, Evidence.REPEAT)),
-        (500, done(ONE), None, Verdict.DENIED, (Verdict.DELETED, Evidence.PROBE)),
+        (200, done(TWO, status="error"), None, Verdict.DENIED, PROBED),
+        (200, {"status": "failed"}, None, Verdict.DENIED, PROBED),
+        (200, {}, None, Verdict.DENIED, PROBED),
+        (200, b"", None, Verdict.DENIED, PROBED),
+        (204, b"", None, Verdict.DENIED, PROBED),
+        # A named one that is there still is neither deleted nor denied.
+        (500, done(ONE), None, Verdict.UNKNOWN, (Verdict.DELETED, Evidence.PROBE)),
         (404, ABSENT_404, (Verdict.ABSENT, Evidence.ITEM), None, None),
-        (404, {**ABSENT_404, "object_id": TWO}, None, None, (Verdict.ABSENT, Evidence.PROBE)),
+        (
+            404,
+            {**ABSENT_404, "object_type": "Company"},
+            (Verdict.ABSENT, Evidence.ITEM),
+            None,
+            None,
+        ),
+        (404, {**ABSENT_404, "object_id": TWO}, None, None, PROBED),
     ],
 )
 def test_the_table_of_answers(
@@ -136,6 +150,9 @@ def test_the_table_of_answers(
         (409, {"message": "m", "code": 245}, Refused, True, "245"),
         (409, {"message": "m", "code": "245", "errors": {}}, Refused, True, "245"),
         (409, {"message": "m"}, Refused, True, "409"),
+        (409, {"errors": {"ids": "m"}}, Refused, True, "409"),
+        (200, {"message": "m", "code": 245}, Refused, True, "245"),
+        (200, {"status": "error", "message": "m", "code": 107}, Transient, True, "107"),
         (402, {"message": "m", "code": 108}, Hopeless, True, "108"),
         (402, b"", Hopeless, True, "108"),
         (403, {"message": "Can't authenticate request"}, Hopeless, False, "403"),
@@ -152,9 +169,8 @@ def test_the_table_of_answers(
         (502, b"<html>", Transient, True, "502"),
         (429, b"", Transient, False, "429"),
         (302, done(ONE, TWO), Transient, True, "302"),
-        (200, {}, Transient, True, "200"),
         (200, [], Transient, True, "200"),
-        (200, {"status": "ok", "data": [ONE]}, Transient, True, "200"),
+        (200, b"null", Transient, True, "200"),
         (200, b'{"status": "ok", "da', Transient, True, "200"),
     ],
 )
@@ -194,12 +210,30 @@ def test_a_stranger_leaves_the_unnamed_open_and_changes_nothing_for_the_named(
     assert [warned.breach for warned in told.reply.warnings] == [Breach.STRANGER]
 
 
-def test_a_404_of_a_stranger_settles_nobody() -> None:
-    told = read_answer(answer(404, {**ABSENT_404, "object_id": STRANGER}), (ONE, TWO))
+@pytest.mark.parametrize("ident", [STRANGER, ONE.upper(), None, [ONE]])
+def test_a_404_of_a_stranger_or_of_nobody_settles_nobody(ident: Any) -> None:
+    told = read_answer(answer(404, {**ABSENT_404, "object_id": ident}), (ONE, TWO))
 
     assert not told.reply.findings
     assert not told.to_look_at
     assert told.reply.warnings
+
+
+def test_what_an_error_does_not_name_is_sent_again_and_not_denied() -> None:
+    told = read_answer(answer(500, {**done(ONE), "code": 107}), (ONE, TWO))
+
+    assert told.to_look_at == {ONE}
+    assert isinstance(told.reply.error, Transient)
+    assert told.reply.error.may_have_run
+
+
+def test_a_fault_that_tells_how_long_is_waited_out() -> None:
+    raw = json.dumps({"message": "m", "code": 107}).encode()
+
+    with pytest.raises(Transient) as failure:
+        read_answer(Answer(500, {"retry-after": "7"}, raw, "http://crm"), (ONE,))
+
+    assert failure.value.wait == timedelta(seconds=7)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +245,9 @@ def test_a_404_of_a_stranger_settles_nobody() -> None:
         (200, {"resources": [{"id": ONE}, {}]}, {ONE: Presence.THERE}),
         (200, {"resources": [{"id": ONE}], "meta": {"pages": 2}}, {ONE: Presence.THERE}),
         (200, {"resources": [{"id": ONE}], "meta": {"total": 9}}, {ONE: Presence.THERE}),
+        (200, {"resources": [{"id": ONE}], "meta": {"pages": "2"}}, {ONE: Presence.THERE}),
+        (200, {"resources": [{"id": ONE}], "meta": {"total": "9"}}, {ONE: Presence.THERE}),
+        (200, {"resources": [ONE]}, {ONE: Presence.THERE, TWO: Presence.GONE}),
         (404, ABSENT_404, {ONE: Presence.GONE}),
     ],
 )
@@ -412,6 +449,28 @@ def test_a_bad_token_told_as_403_is_renewed_once() -> None:
         adapter.close()
 
 
+def test_a_renewed_consent_is_used_for_the_next_login(adapter: Nimble, backend: Backend) -> None:
+    backend.renews_consent = True
+
+    for ident in (ONE, TWO, STRANGER):
+        backend.expire()
+        assert gone_keys(delete(adapter, ident)) == {ident}
+
+    assert backend.logins == 3
+
+
+def test_a_check_that_the_vendor_refuses_is_no_bad_query() -> None:
+    body = json.dumps({"message": "per_page is not taken", "code": 245}).encode()
+    with Wire(ok(body, status="409 Conflict")) as wire:
+        adapter = make(wire.url)
+
+        with pytest.raises(Refused, match="per_page") as failure:
+            adapter.check(until=soon())
+
+        assert not failure.value.may_have_run
+        adapter.close()
+
+
 def test_a_login_that_is_refused_is_hopeless_and_named(
     server: PracticeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,6 +525,56 @@ def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
     assert told.to_look_at.isdisjoint(told.reply.findings)
     for key in gone_keys(told.reply):
         assert names(document, key)
+
+
+@given(status=st.sampled_from([200, 404]) | st.integers(200, 599), document=JSON)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_look_shows_gone_is_what_a_list_leaves_out_or_a_404_names(
+    status: int, document: Any
+) -> None:
+    try:
+        seen = read_probe(answer(status, document), (ONE, TWO))
+    except (Transient, Refused, Hopeless):
+        return
+    assert seen.keys() <= {ONE, TWO}
+    for key in (key for key, presence in seen.items() if presence is Presence.GONE):
+        match status, document:
+            case 200, {"resources": [*rows]}:
+                assert key not in rows
+                assert {"id": key} not in rows
+            case 404, {"object_id": ident}:
+                assert ident == key
+            case _:
+                pytest.fail("nothing shows that it is gone")
+
+
+class Saying(Backend):
+    """Deletes nothing, answers a deletion with `said`, and shows what is there."""
+
+    said = Said(200)
+
+    def delete(self, asked: Asked, fault: Fault | None) -> Said:
+        return self.said
+
+
+def test_whatever_a_deletion_answers_what_is_there_is_gone_only_where_it_is_named() -> None:
+    backend = Saying([ONE])
+    with PracticeServer(backend) as server:
+        adapter = make(server.base_url, oauth=OAUTH)
+
+        @given(status=st.integers(200, 599), document=JSON)
+        @settings(max_examples=100, deadline=None)
+        def answer_with(status: int, document: Any) -> None:
+            backend.said = Said(status, json.dumps(document).encode())
+            try:
+                reply = delete(adapter, ONE, TWO)
+            except (Transient, Refused, Hopeless):
+                return
+            assert ONE not in gone_keys(reply) or names(document, ONE)
+            assert not (reply.unsent - {ONE})
+
+        answer_with()
+        adapter.close()
 
 
 def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised() -> None:

@@ -115,6 +115,16 @@ def test_a_query_that_the_vendor_refuses_is_a_bad_query(adapter: Nimble) -> None
         list(adapter.find({"query": {"colour": {"is": "red"}}}, until=soon()))
 
 
+def test_the_numbers_of_a_page_may_be_texts() -> None:
+    page = {"meta": {"page": "1", "pages": "1"}, "resources": [ONE]}
+    with Wire(ok(json.dumps(page).encode())) as wire:
+        adapter = make(wire.url)
+
+        assert list(adapter.find({"keyword": "a"}, until=soon())) == [ONE]
+
+        adapter.close()
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api_adapters.answer import Answer
+from api_adapters.answer import USUAL_WAIT, Answer
 from api_adapters.base import Breach, Presence, Reply, Verdict
 from api_adapters.contract import FreePace, assert_sound, by_key, gone_keys, soon
 from api_adapters.contract_http import HttpAdapterContract
@@ -133,13 +134,15 @@ def error(status: Any = None, **more: Any) -> dict[str, Any]:
         (200, error(400), Verdict.REJECTED, None),
         (200, error(422), Verdict.REJECTED, None),
         (200, error(408), Verdict.UNKNOWN, None),
-        (200, error(429), Verdict.UNKNOWN, None),
         (200, error(500), Verdict.UNKNOWN, None),
         (200, error(503), Verdict.UNKNOWN, None),
         (404, error(), Verdict.ABSENT, None),
         (404, error(0), Verdict.ABSENT, None),
         (403, error(0), Verdict.DENIED, None),
         (404, error(403), Verdict.DENIED, None),
+        (429, {}, Verdict.DELETED, Breach.CONTRADICTION),
+        (429, error(403), Verdict.DENIED, None),
+        (503, error(0), Verdict.UNKNOWN, None),
         (500, error(), Verdict.UNKNOWN, None),
         (200, error(), Verdict.FAILED, None),
         (200, error(0), Verdict.FAILED, None),
@@ -160,6 +163,36 @@ def test_the_table_of_verdicts(
 
 def test_a_resource_that_the_map_leaves_out_stays_open() -> None:
     assert set(read(200, {ONE: {}}).findings) == {ONE}
+
+
+@pytest.mark.parametrize("told", [error(429), error(0)])
+def test_what_was_too_much_waits_without_a_doubt_and_the_others_are_told(told: Any) -> None:
+    body = json.dumps({ONE: {}, TWO: told}).encode()
+    sent = (ONE, TWO, STRANGER)
+
+    reply = read_answer(Answer(429, {"retry-after": "7"}, body, "http://viya"), sent)
+
+    assert reply.findings[ONE].verdict is Verdict.DELETED
+    assert TWO not in reply.findings
+    assert reply.findings[STRANGER].verdict is Verdict.UNKNOWN
+    assert isinstance(reply.error, Transient)
+    assert (reply.error.wait, reply.error.may_have_run) == (timedelta(seconds=7), False)
+
+
+def test_one_resource_that_was_too_much_waits_as_long_as_usual() -> None:
+    error_of_two = read(200, {ONE: {}, TWO: error(429)}).error
+
+    assert isinstance(error_of_two, Transient)
+    assert error_of_two.wait == USUAL_WAIT
+
+
+def test_a_fault_that_tells_how_long_is_waited_out() -> None:
+    raw = json.dumps(error(503)).encode()
+
+    with pytest.raises(Transient) as failure:
+        read_answer(Answer(503, {"retry-after": "7"}, raw, "http://viya"), (ONE,))
+
+    assert failure.value.wait == timedelta(seconds=7)
 
 
 def test_the_vendors_code_and_message_are_told_without_the_id() -> None:
@@ -199,9 +232,15 @@ def test_one_resource_told_twice_differently_stays_open() -> None:
         (500, error(500), Transient, True, "500"),
         (503, error(0), Transient, True, "503"),
         (502, b"<html>", Transient, True, "502"),
-        (429, {ONE: {}}, Transient, False, "429"),
+        (429, error(429), Transient, False, "429"),
+        (429, b"", Transient, False, "429"),
         (307, {ONE: {}}, Transient, True, "307"),
         (200, error(500), Transient, True, "500"),
+        (200, error(400), Refused, True, "400"),
+        (200, error(401), Hopeless, False, "401"),
+        (200, error(403), Hopeless, True, "403"),
+        (200, error(404), Hopeless, False, "404"),
+        (200, error("415"), Hopeless, False, "415"),
         (200, error(), Transient, True, "200"),
         (200, {ONE: {}, **error()}, Transient, True, "200"),
         (200, {}, Transient, True, "200"),
@@ -325,6 +364,25 @@ def test_the_request_is_what_the_vendor_documents() -> None:
         adapter.close()
 
 
+def test_an_empty_list_is_never_sent(adapter: SasCatalog, backend: Backend) -> None:
+    assert adapter.delete({}, until=soon()) == Reply()
+
+    assert backend.requests == 0
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "200 OK"])
+def test_a_single_401_is_replayed_once(status: str) -> None:
+    with Wire(ok(json.dumps(error(401)).encode(), status=status), stays_open=True) as wire:
+        adapter = make(wire.url)
+
+        with pytest.raises(Hopeless, match="token or oauth") as failure:
+            delete(adapter, ONE)
+
+        assert (failure.value.closes_target, failure.value.may_have_run) == (True, False)
+        assert len(wire.requests) == 2
+        adapter.close()
+
+
 @pytest.mark.parametrize(
     ("items", "verdicts"),
     [
@@ -410,7 +468,11 @@ def test_a_login_that_is_refused_is_hopeless_and_named(
         ({ONE: 403, TWO: 404, "/": 200}, {TWO: Presence.GONE}),
         ({ONE: 404, TWO: 404, "/": 404}, Hopeless),
         ({ONE: 404, TWO: 404, "/": 503}, Transient),
-        ({ONE: 404, TWO: 500, "/": 200}, Transient),
+        ({ONE: 500, TWO: 404, "/": 200}, Transient),
+        # What was seen before a look failed is not lost with it.
+        ({ONE: 404, TWO: 500, "/": 200}, {ONE: Presence.GONE}),
+        ({ONE: 200, TWO: 404, "/": 503}, {ONE: Presence.THERE}),
+        ({ONE: 200, TWO: 404, "/": 404}, Hopeless),
     ],
 )
 def test_a_404_proves_absence_only_where_the_catalog_answers(

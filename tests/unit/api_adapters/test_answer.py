@@ -135,6 +135,15 @@ def test_a_wrong_address_names_the_setting_and_closes_the_target() -> None:
     assert "change delete_path" in error.reason
 
 
+@pytest.mark.parametrize("status", [403, 404, 405, 415, 501])
+@pytest.mark.parametrize("body", [b'{"errors":{"a":', b'\n[{"ok":'])
+def test_a_document_that_was_cut_short_proves_no_wrong_address(status: int, body: bytes) -> None:
+    error = undocumented(answer(status, body), change="delete_path")
+
+    assert type(error) is Transient
+    assert error.may_have_run
+
+
 def test_a_busy_gateway_is_obeyed_too() -> None:
     error = undocumented(answer(503, retry_after="9"), change="base_url")
 

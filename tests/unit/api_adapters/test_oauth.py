@@ -1,6 +1,7 @@
 """What an answer of a token endpoint means."""
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from api_adapters.answer import Answer
 from api_adapters.errors import CallFailed, Hopeless, Transient
-from api_adapters.oauth import LONGEST_LIFE, read_login
+from api_adapters.oauth import LONGEST_LIFE, Consent, read_login
+from api_adapters.settings import Secret
 
 
 def answer(status: int, body: Any) -> Answer:
@@ -34,6 +36,43 @@ def test_a_life_is_taken_where_it_is_told(told: Any, lasts: timedelta | None) ->
     login = read_login(answer(200, {"access_token": "t", "expires_in": told}), change="oauth")
 
     assert (login.token, login.lasts) == ("t", lasts)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [({"refresh_token": "next"}, "next"), ({}, None), ({"refresh_token": 7}, None)],
+)
+def test_a_renewed_refresh_token_is_told(told: dict[str, Any], kept: str | None) -> None:
+    assert (
+        read_login(answer(200, {"access_token": "t", **told}), change="oauth").refresh_token == kept
+    )
+
+
+def test_a_renewed_consent_holds_until_another_is_configured_or_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consent = Consent(Secret(env="CONSENT"))
+    asked: list[str] = []
+
+    def log_in(configured: str, status: int, **told: str) -> None:
+        monkeypatch.setenv("CONSENT", configured)
+
+        def ask(refresh_token: str) -> Answer:
+            asked.append(refresh_token)
+            return answer(status, {"access_token": "t", **told})
+
+        with suppress(Transient, Hopeless):
+            consent.log_in(ask, change="oauth")
+
+    log_in("first", 200, refresh_token="second")
+    log_in("first", 200)
+    log_in("first", 503)
+    log_in("first", 200)
+    log_in("third", 200, refresh_token="fourth")
+    log_in("third", 400)
+    log_in("third", 200)
+
+    assert asked == ["first", "second", "second", "second", "third", "fourth", "third"]
 
 
 @pytest.mark.parametrize(

@@ -108,4 +108,4 @@ def test_a_token_near_its_end_is_renewed_ahead(lives: int, renewed_after: int) -
 
 
 def test_a_login_is_shown_without_its_token() -> None:
-    assert "secret" not in repr(Login("secret"))
+    assert "secret" not in repr(Login("secret", refresh_token="secret"))
