@@ -26,6 +26,9 @@ LARGEST_ANSWER = 16 * 2**20
 #: a request that meets the drop halfway may or may not have run.
 IDLE_SECONDS = 4.0
 
+#: A shorter one would be found in any text.
+SHORTEST_SECRET = 8
+
 _TARGET = re.compile(r"/[!-~]*")
 _HEADER = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _FOREIGN = (
@@ -101,13 +104,21 @@ class Http:
         with calling(until) as call:
             wire.extensions["timeout"] = {"pool": until.seconds_left}
             try:
-                return self._read(pool.handle_request(wire), call, place, may_run=may_run)
+                response = pool.handle_request(wire)
+                secret = request.headers.get("authorization", "")
+                return self._read(response, call, place, may_run=may_run, secret=secret)
             except _FOREIGN as error:
                 # The library's own words may quote what was on the wire.
                 raise _fault(error, call, place, may_run=may_run) from None
 
     def _read(
-        self, response: httpcore2.Response, call: Call, place: str, *, may_run: bool
+        self,
+        response: httpcore2.Response,
+        call: Call,
+        place: str,
+        *,
+        may_run: bool,
+        secret: str,
     ) -> Answer:
         try:
             # An answer nobody had to wait for was sent before the request.
@@ -126,7 +137,7 @@ class Http:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in reversed(response.headers)
         }
-        return Answer(response.status, headers, bytes(body), place, may_run)
+        return Answer(response.status, headers, _without(secret, bytes(body)), place, may_run)
 
     def _on_the_wire(self, request: Request, place: str) -> httpcore2.Request:
         headers = {
@@ -204,6 +215,12 @@ class Http:
                 closes_target=True,
             ) from error
         return context
+
+
+def _without(secret: str, body: bytes) -> bytes:
+    """A body that does not repeat the credentials of its own request."""
+    credentials = secret.rpartition(" ")[2].encode("latin-1", "replace")
+    return body.replace(credentials, b"[hidden]") if len(credentials) >= SHORTEST_SECRET else body
 
 
 def _fault(error: Exception, call: Call, place: str, *, may_run: bool) -> CallFailed:

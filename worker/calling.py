@@ -70,12 +70,10 @@ def look_after(
 ) -> Reply:
     """Probe the items that the reply leaves open, where the adapter can look.
 
-    What is gone may have been deleted by this call or by an earlier one, and
-    nobody saw it before: `absent` by `repeat` claims no more than that.
+    What is gone may have been deleted by this call, and nobody saw it before:
+    where no answer came, `absent` by `repeat` claims no more than that.
     """
-    if not adapter.can_probe or isinstance(reply.error, Refused | Hopeless):
-        return reply
-    if reply.error is not None and not reply.error.may_have_run:
+    if not adapter.can_probe or not _is_worth_a_look(reply.error):
         return reply
     findings = dict(reply.findings)
     shown: set[str] = set()
@@ -90,10 +88,21 @@ def look_after(
         except Exception as error:  # noqa: BLE001
             note_broken(error)
             break
-        gone = Finding(Verdict.ABSENT, Evidence.REPEAT)
+        evidence = Evidence.PROBE if reply.error is None else Evidence.REPEAT
+        gone = Finding(Verdict.ABSENT, evidence)
         findings.update({key: gone for key in part if seen.get(key) is Presence.GONE})
         shown.update(key for key in part if seen.get(key) is Presence.THERE)
     return replace(reply, findings=findings, seen=frozenset(shown))
+
+
+def _is_worth_a_look(error: CallFailed | None) -> bool:
+    """Whether items may be gone, and somebody would let us look."""
+    match error:
+        case None:
+            return True
+        case Refused() | Hopeless(closes_target=True):
+            return False
+    return error.may_have_run
 
 
 def _is_unclear(reply: Reply, key: str) -> bool:
@@ -137,7 +146,7 @@ def items_of(call: Sequence[Claimed], keys: Sequence[Mapping[int, str]]) -> dict
 
 def note_of(reply: Reply, took: timedelta) -> CallNote:
     """What a reply tells of the target."""
-    rest = timedelta()
+    rest, is_alive, failures = timedelta(), False, 0
     match reply.error:
         # A claim takes what it expects to finish, the wait for the pace included.
         case Paced(wait=timedelta() as wait):
@@ -145,8 +154,14 @@ def note_of(reply: Reply, took: timedelta) -> CallNote:
             rest = told_wait(wait)
         # A 429 slows the whole target, not just the worker that met it.
         case Transient(wait=timedelta() as wait):
-            rest = told_wait(wait)
-    return CallNote(took=took, answered=reply.error is None, rest=rest)
+            rest, is_alive = told_wait(wait), True
+        case Transient():
+            failures = 1
+        # Whoever refuses is there.
+        case Refused():
+            is_alive = True
+    answered = reply.error is None
+    return CallNote(took, answered, rest, is_alive=is_alive or answered, failures=failures)
 
 
 def sum_up(notes: Sequence[CallNote]) -> CallNote | None:
@@ -157,4 +172,14 @@ def sum_up(notes: Sequence[CallNote]) -> CallNote | None:
         took=sum((note.took for note in notes), timedelta()) / len(notes),
         answered=any(note.answered for note in notes),
         rest=max(note.rest for note in notes),
+        is_alive=any(note.is_alive for note in notes),
+        failures=_failures_since(notes),
     )
+
+
+def _failures_since(notes: Sequence[CallNote]) -> int:
+    """How many calls failed since the last sign of life."""
+    failures = 0
+    for note in notes:
+        failures = 0 if note.is_alive else failures + note.failures
+    return failures

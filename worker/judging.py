@@ -60,9 +60,11 @@ def judge(
         # Alone responsible for a refused call.
         case Refused() as refused:
             return give_back(claimed, _close(marks, tried, Verdict.REJECTED, refused))
-        # The executor stops the job or closes the target; the batch waits.
+        # The executor stops the job or closes the target, and the batch waits;
+        # what a look still showed was not deleted.
         case Hopeless():
-            return give_back(claimed, marks)
+            seen = frozenset(p for p in tried if keys[p] in reply.seen)
+            return give_back(claimed, marks | _settle(marks, seen))
         # Being told to wait is not a failure, so it costs no attempt.
         case Transient(wait=timedelta() as wait) if _is_patient(claimed.batch, wait):
             told = claimed.batch.told_to_wait + told_wait(wait)
@@ -184,10 +186,15 @@ def _after_failure(
             open_positions = [p for p, mark in marks.items() if not mark.is_final]
             return halve(_with(last_try, company=1), open_positions)
     closed = _close(marks, tried, Verdict.FAILED, error)
-    for position in seen:
-        mark = marks[position]
-        closed[position] = replace(mark, verdict=Verdict.FAILED, evidence=Evidence.PROBE)
-    return _with(give_back(claimed, closed), failures=failures)
+    return _with(give_back(claimed, closed | _settle(marks, seen)), failures=failures)
+
+
+def _settle(marks: Mapping[int, Mark], seen: frozenset[int]) -> dict[int, Mark]:
+    """What a look showed after the last call: it was not deleted."""
+    return {
+        position: replace(marks[position], verdict=Verdict.FAILED, evidence=Evidence.PROBE)
+        for position in seen
+    }
 
 
 def _close(

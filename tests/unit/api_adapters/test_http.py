@@ -98,6 +98,14 @@ def test_an_answer_is_given_as_it_came(wire: Wire, http: Http) -> None:
     assert "list things" in answer.place
 
 
+def test_an_answer_does_not_repeat_our_credentials(wire: Wire, http: Http) -> None:
+    wire.answer = ok(b'{"message":"no right: t0ken-of-ours"}')
+
+    answer = get(http, headers={"authorization": "Bearer t0ken-of-ours"})
+
+    assert answer.document == {"message": "no right: [hidden]"}
+
+
 def test_connections_are_used_again(wire: Wire, http: Http) -> None:
     for _ in range(3):
         get(http)
