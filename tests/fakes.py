@@ -275,6 +275,7 @@ class House:
             "holder": holder,
             "chance": lambda: self.chance,
             "clock": self.seconds,
+            "sleep": self.sleep,
             "insist": Insistence(
                 is_ending=lambda: self.is_ending, clock=self.seconds, sleep=self.sleep
             ),

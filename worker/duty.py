@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 from traceback import extract_tb
 
 from worker.assembly import Deployment, open_deployment, read_places
-from worker.errors import StoreError
+from worker.errors import StoreError, StoreUnavailable
 from worker.executor import Bells, Executor
 from worker.slots import Slots
 from worker.store.base import Look
@@ -47,11 +47,18 @@ class Duty:
             self._looker.join(timeout=5)
 
     def _keep_looking(self, act: Callable[[Look], None]) -> None:
+        was_away = False
         while not self.is_ending.wait(_jittered(LOOK_EVERY)):
             try:
+                if was_away:
+                    self._come_back()
+                    was_away = False
                 found = self.deployment.store.look(every=LOOK_EVERY)
                 if found is not None:
                     act(found)
+            except StoreUnavailable as error:
+                was_away = True
+                log.warning("look.failed", extra={"cause": str(error)})
             except StoreError as error:
                 log.warning("look.failed", extra={"cause": str(error)})
             # A look that broke must not be the last one: nothing else would
@@ -61,6 +68,11 @@ class Duty:
                 frames = [f"{one.filename}:{one.lineno}" for one in extract_tb(error.__traceback__)]
                 told = {"error": type(error).__name__, "where": " ".join(frames)}
                 log.error("look.broke", extra=told)  # noqa: TRY400
+
+    def _come_back(self) -> None:
+        """Nothing is taken over at once from workers that could not reach the store."""
+        lengthened = self.deployment.store.come_back()
+        log.warning("store.back", extra={"lengthened": lengthened})
 
 
 def _jittered(length: timedelta) -> float:

@@ -41,6 +41,10 @@ MOST_CALLS_A_CLAIM = 20
 LEASE_MARGIN = timedelta(seconds=10)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25
+#: A slice waits out a rest of at most this long; below it a claim would be busy
+#: asking.
+LONGEST_MOMENT = timedelta(seconds=1)
+SHORTEST_MOMENT = 0.02
 #: How long a target whose login or address is wrong is left alone at a time.
 CLOSED_REST = timedelta(seconds=30)
 
@@ -97,6 +101,7 @@ class Executor:
         chance: Callable[[], float],
         hopeless_after: timedelta = timedelta(minutes=10),
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         insist: Insistence | None = None,
     ) -> None:
         self._store = store
@@ -107,6 +112,7 @@ class Executor:
         self._chance = chance
         self._hopeless_after = hopeless_after
         self._clock = clock
+        self._sleep = sleep
         self._insist = insist or Insistence(clock=clock)
 
     def run(self, name: str, *, is_over: Callable[[], bool]) -> Slice:
@@ -118,9 +124,13 @@ class Executor:
         answers_bell = True
         while not is_over():
             hand = self._claim(target, answers_bell=answers_bell)
-            if hand is None:
-                return done
             answers_bell = False
+            if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
+                # Going away and coming back with the next look takes longer.
+                self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
+                continue
+            if isinstance(hand, Busy):
+                return done
             self._work(hand, done, is_over)
         if self._store.may_ring(name):
             self._bells.ring(name)
@@ -128,8 +138,8 @@ class Executor:
 
     # -- claim ----------------------------------------------------------------
 
-    def _claim(self, target: Target, *, answers_bell: bool) -> _Hand | None:
-        """Take what a quarter of a second is enough for; None where nothing is ready."""
+    def _claim(self, target: Target, *, answers_bell: bool) -> _Hand | Busy:
+        """Take what a quarter of a second is enough for."""
         began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
         claim = self._store.claim(
@@ -141,21 +151,21 @@ class Executor:
             appetite=lambda call_time: self._appetite(target, call_time),
         )
         if isinstance(claim, Busy):
-            return None
+            return claim
         if claim.ring:
             self._bells.ring(target.name)
         try:
             adapter = self._adapters(target.name)
         except BadSettings as error:
             self._stop_all(claim, f"target '{target.name}': {error}")
-            return None
+            return Busy()
         # A stranger's adapter may raise anything; a claim that nobody works on
         # would count as lost, and its items as sent.
         except Exception as error:  # noqa: BLE001
             self._stop_all(
                 claim, f"target '{target.name}': its adapter broke: {note_broken(error)}"
             )
-            return None
+            return Busy()
         running = frozenset(one.batch.job for one in claim.batches)
         return _Hand(claim, target, adapter, began + lasting.total_seconds(), began, running)
 

@@ -165,9 +165,7 @@ class _Right:
 
     def rests_for(self) -> timedelta | None:
         """How long the target is still left alone by everybody."""
-        note = self.insist(partial(self.store.target_note, self.target.name))
-        rests: timedelta | None = note["rests_for"]
-        return rests
+        return self.insist(partial(self.store.target_note, self.target.name)).rests_for
 
     def rest(self, length: timedelta) -> None:
         """The target said so: leave it alone."""

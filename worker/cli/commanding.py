@@ -24,7 +24,7 @@ from worker.cli.places import (
     who,
 )
 from worker.item import digest_of_key
-from worker.job import ALSO_LEFT, JobId
+from worker.job import ALSO_LEFT, JobId, JobState
 from worker.store.base import Store, Who
 
 #: A wish: what it does to the store, and its help. What a query found may be
@@ -32,10 +32,6 @@ from worker.store.base import Store, Who
 _Wish = Callable[[Store, JobId, Who, timedelta | None], None]
 _WISHES: dict[str, tuple[_Wish, str]] = {
     "pause": (lambda store, job, who, _: store.pause(job, who), "Claim nothing more of a job."),
-    "resume": (
-        lambda store, job, who, length: store.resume(job, who, valid_for=length),
-        "Go on with a paused job.",
-    ),
     "cancel": (
         lambda store, job, who, _: store.cancel(job, who),
         "End a job; what was never sent is skipped.",
@@ -75,6 +71,31 @@ def _command(name: str) -> Callable[..., None]:
     command.__name__ = name
     command.__doc__ = text
     return command
+
+
+def resume(
+    job: JobArgument,
+    *,
+    accept_target: Annotated[
+        bool,
+        typer.Option("--accept-target", help="Take the target as it is configured now."),
+    ] = False,
+    by: ByOption = None,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Go on with a paused job, or with one whose target was configured anew."""
+    with opened(config) as deployment:
+        store, me = deployment.store, who(by, reason)
+        found = store.job(job_id(job))
+        target = deployment.targets.get(found.target)
+        if accept_target:
+            target = known_target(deployment.targets, found.target)
+            store.accept_target(found.id, me, fingerprint=target.fingerprint)
+        if not (accept_target and found.state is not JobState.PAUSED):
+            store.resume(found.id, me, valid_for=target.found_valid_for if target else None)
+        found = store.job(found.id)
+    say(f"job {found.id} is {found.state}")
 
 
 def retry(
@@ -122,6 +143,7 @@ def forget(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    app.command()(resume)
     app.command()(retry)
     app.command()(forget)
     for name in _WISHES:

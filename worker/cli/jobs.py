@@ -22,6 +22,7 @@ from worker.cli.places import (
     known_target,
     opened,
 )
+from worker.explaining import explain as explain_job
 from worker.job import JobId, JobStatus, moment_text
 from worker.store.base import Store
 
@@ -42,6 +43,24 @@ def status(job: JobArgument, *, as_json: JsonOption = False, config: ConfigOptio
         typer.echo(line)
     if found.waiting_for:
         typer.echo(f"  waiting for {found.waiting_for}")
+
+
+def explain(job: JobArgument, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """The one thing that a job waits for."""
+    with opened(config) as deployment:
+        store = deployment.store
+        found = store.status(job_id(job))
+        why = explain_job(
+            found,
+            store.job_note(found.job.id),
+            beside=store.target_note(found.job.target),
+            target=deployment.targets.get(found.job.target),
+        )
+    if as_json:
+        shown = {"job": found.job.id, "waiting_for": why.word, "explanation": why.sentence}
+        typer.echo(json.dumps(shown))
+        return
+    typer.echo(f"{why.word}: {why.sentence}")
 
 
 def jobs(
@@ -240,5 +259,5 @@ def _plain(cell: str) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (status, jobs, watch, results, item, events):
+    for command in (status, explain, jobs, watch, results, item, events):
         app.command()(command)

@@ -218,7 +218,7 @@ def _look_after(deployment: "Deployment", processes: Processes, job: JobId, targ
     for seen in processes.poll():
         if seen.change is Change.DIED:
             say(f"{seen.name} ended unexpectedly; see {deployment.environment.data_dir / 'logs'}")
-    reason = deployment.store.target_note(target)["closed_reason"]
+    reason = deployment.store.target_note(target).closed_reason
     if reason is not None:
         deployment.store.stop(job, reason=reason)
         deployment.settler().settle(job)

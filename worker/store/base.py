@@ -13,6 +13,7 @@ from typing import Any, NewType, Protocol
 
 from api_adapters.base import Verdict, Warned
 from worker.batch import Claimed, Returned
+from worker.breaking import CLOSED, Circuit
 from worker.item import Landed, Outcome
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 
@@ -108,6 +109,10 @@ class CallNote:
     answered: bool
     #: Let the whole target rest for so long: it was told to wait.
     rest: timedelta = timedelta()
+    #: Whether there was a sign of life, be it a refusal.
+    is_alive: bool = False
+    #: Calls that failed since the last sign of life.
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,33 @@ class Owed:
     notify: str
     state: JobState
     tally: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetNote:
+    """What holds a target back."""
+
+    closed_reason: str | None = None
+    closed_for: timedelta | None = None
+    rests_for: timedelta | None = None
+    live_leases: int = 0
+    circuit: Circuit = CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class JobNote:
+    """What a job that has not ended waits for, beside what its target does."""
+
+    chunks_landed: int = 0
+    #: None until the job is sealed.
+    chunks_wanted: int | None = None
+    #: Somebody has the right to plan it.
+    is_planned: bool = False
+    #: How long until the first of its ready batches may be claimed; None where
+    #: one may be at once, or none is ready.
+    next_try: timedelta | None = None
+    #: What the last failed attempt of one of its ready batches was told.
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +411,13 @@ class Store(Protocol):
         """
         ...
 
+    def come_back(self) -> int:
+        """The store was away: leases that ran out meanwhile get one more length; how many.
+
+        Whoever holds their answers could not record them, nor renew.
+        """
+        ...
+
     def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
         """Let nothing of a target be claimed for a while; how long it is closed by now.
 
@@ -450,6 +489,14 @@ class Store(Protocol):
         """
         ...
 
+    def accept_target(self, job: JobId, who: Who, *, fingerprint: str) -> None:
+        """Let a job go on with its target as it is configured now.
+
+        Raises:
+            RefusedRequest: `unknown_job`; `wrong_state`, it has ended.
+        """
+        ...
+
     def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
         """awaiting_approval -> planning, unless it was found longer ago than `valid_for`.
 
@@ -503,8 +550,12 @@ class Store(Protocol):
         """Every job that named a key, newest first."""
         ...
 
-    def target_note(self, target: str) -> Mapping[str, Any]:
-        """What holds a target back: `closed_reason`, `closed_for`, `rests_for`, `live_leases`."""
+    def target_note(self, target: str) -> TargetNote:
+        """What holds a target back."""
+        ...
+
+    def job_note(self, job: JobId) -> JobNote:
+        """What holds a job back. Raises RefusedRequest: `unknown_job`."""
         ...
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:

@@ -8,6 +8,7 @@ of 8.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,6 +55,9 @@ def claim(
         tx.execute(heard.values(answered_at=now, rung_at=None))
     if row.not_before > now:
         return Busy(row.not_before - now)
+    if row.openings:
+        # One call finds out whether the target is well again.
+        wanted = replace(wanted, calls=1, places=1)
     live = _live_leases(tx, target, now)
     if live >= wanted.places:
         return Busy()
@@ -65,7 +69,7 @@ def claim(
     taken = [one for one in taken if one.job in queries]
     if not taken:
         return Busy()
-    lease = _lease(tx, target, holder, now + lasting)
+    lease = _lease(tx, target, holder, now, lasting)
     _mark_taken(tx, taken, lease)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
     is_heard = answers_bell or row.rung_at is None or row.rung_at < now - BELL_PATIENCE
@@ -183,10 +187,12 @@ def _serve(
     return running
 
 
-def _lease(tx: Tx, target: str, holder: str, until: datetime) -> LeaseId:
+def _lease(tx: Tx, target: str, holder: str, now: datetime, lasting: timedelta) -> LeaseId:
     """A new lease; its number is never used again."""
     made = tx.execute(
-        insert(leases).values(target=target, holder=holder, until=until).returning(leases.c.id)
+        insert(leases)
+        .values(target=target, holder=holder, until=now + lasting, lasting=lasting)
+        .returning(leases.c.id)
     )
     return LeaseId(made.scalar_one())
 

@@ -8,7 +8,7 @@ from sqlalchemy import Row, exists, func, insert, or_, select, update
 
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
-from worker.job import JobId, JobState, JobStatus, sources_of
+from worker.job import FINAL, JobId, JobState, JobStatus, sources_of
 from worker.store import duplicates
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
@@ -77,6 +77,19 @@ def move(
         values.update(approved=True, reason=None)
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
     tx.note(kind, now=tx.now(), job=job, target=row.target, who=who)
+
+
+def accept_target(tx: Tx, job: JobId, who: Who, fingerprint: str) -> None:
+    """Let a job go on with its target as it is now. Raises RefusedRequest: `wrong_state`."""
+    row = locked_job_row(tx, job)
+    if JobState(row.state) in FINAL:
+        raise RefusedRequest(
+            "wrong_state", f"job {job} has ended: it is {row.state}", data={"job": job}
+        )
+    tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(fingerprint=fingerprint))
+    detail = {"before": row.fingerprint, "after": fingerprint}
+    kind = "job.target_accepted"
+    tx.note(kind, now=tx.now(), job=job, target=row.target, who=who, detail=detail)
 
 
 def _expect(row: Row[Any], state: JobState) -> None:

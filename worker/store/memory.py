@@ -22,6 +22,7 @@ from worker.store.base import (
     Cut,
     Event,
     Forgotten,
+    JobNote,
     LeaseId,
     Look,
     Mention,
@@ -30,12 +31,13 @@ from worker.store.base import (
     Page,
     Sealed,
     Store,
+    TargetNote,
     Who,
 )
 from worker.store.memory_claiming import choose, earliest_moment, note_call, take
 from worker.store.memory_copying import copy_leftovers
 from worker.store.memory_finding import check_fresh, clear, held, land, take_query
-from worker.store.memory_reading import mentions_of, results_of, status_of
+from worker.store.memory_reading import job_note_of, mentions_of, results_of, status_of
 from worker.store.memory_rows import BatchRow, JobRow, Rows
 from worker.store.memory_writing import (
     END_STATES,
@@ -347,6 +349,8 @@ class MemoryStore(Store):
             if answers_bell:
                 row.rung_at, row.answered_at = None, now
             wants = appetite(row.call_time)
+            if row.circuit.is_open:
+                wants = replace(wants, calls=1, places=1)
             places = wants.places - len(self._rows.live_leases(target, now))
             if (rest := row.rests_for(now)) is not None or places <= 0:
                 return Busy(rest)
@@ -354,7 +358,7 @@ class MemoryStore(Store):
             chosen = choose(jobs, wants, now)
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
-            lease = take(self._rows, chosen, target, holder=holder, until=now + lasting, now=now)
+            lease = take(self._rows, chosen, target, holder=holder, lasting=lasting, now=now)
             is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
             ring = is_more and places > 1 and row.may_ring(now)
             row.rung_at = now if ring else row.rung_at
@@ -391,7 +395,7 @@ class MemoryStore(Store):
             if returned and not held:
                 raise LeaseLost(f"lease {lease} is somebody else's now: nothing was written")
             if call is not None and lease in self._rows.leases:
-                note_call(self._rows.target(self._rows.leases[lease].target), call, now)
+                note_call(self._rows, self._rows.leases[lease].target, call, now)
             for breached in breaches:
                 self._rows.job(breached.job).note_breach(breached.warned)
             return self._give_back(lease, held, now, lost=len(returned) - len(held))
@@ -428,6 +432,14 @@ class MemoryStore(Store):
             self._rows.leases.pop(lease, None)
         done = (job.job.id for job, batch, _ in held if batch.state is BatchState.DONE)
         return Noted(tuple(dict.fromkeys(done)), lost)
+
+    def come_back(self) -> int:
+        """See the port."""
+        with self._now() as now:
+            lost = [lease for lease in self._rows.leases.values() if lease.until < now]
+            for lease in lost:
+                lease.until = now + lease.lasting
+            return len(lost)
 
     def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
         """See the port."""
@@ -544,6 +556,15 @@ class MemoryStore(Store):
         with self._now() as now:
             self._end_early(self._rows.job(job), "cancelled", who, now)
 
+    def accept_target(self, job: JobId, who: Who, *, fingerprint: str) -> None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.job(job)
+            if row.job.is_final:
+                raise _wrong_state(row.job, "it has ended")
+            row.job = replace(row.job, fingerprint=fingerprint)
+            self._rows.note("job.target_accepted", now, job=row.job, who=who)
+
     def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
         """See the port."""
         moves = (JobState.AWAITING_APPROVAL, JobState.PLANNING)
@@ -647,16 +668,22 @@ class MemoryStore(Store):
         with self._now():
             return mentions_of(self._rows, key)[:limit]
 
-    def target_note(self, target: str) -> Mapping[str, Any]:
+    def target_note(self, target: str) -> TargetNote:
         """See the port."""
         with self._now() as now:
             row = self._rows.target(target)
-            return {
-                "closed_reason": row.closed_reason,
-                "closed_for": now - row.closed_at if row.closed_at else None,
-                "rests_for": row.rests_for(now),
-                "live_leases": len(self._rows.live_leases(target, now)),
-            }
+            return TargetNote(
+                closed_reason=row.closed_reason,
+                closed_for=now - row.closed_at if row.closed_at else None,
+                rests_for=row.rests_for(now),
+                live_leases=len(self._rows.live_leases(target, now)),
+                circuit=row.circuit,
+            )
+
+    def job_note(self, job: JobId) -> JobNote:
+        """See the port."""
+        with self._now() as now:
+            return job_note_of(self._rows.job(job), now)
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
         """See the port."""

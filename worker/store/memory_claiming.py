@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from worker.batch import BatchState
 from worker.store.base import Appetite, CallNote, LeaseId
-from worker.store.memory_rows import BatchRow, JobRow, LeaseRow, Rows, TargetRow
+from worker.store.memory_rows import BatchRow, JobRow, LeaseRow, Rows
 
 #: A claim takes no more batches than this, however small they are.
 MAX_CLAIMED_BATCHES = 2_000
@@ -39,13 +39,13 @@ def take(
     target: str,
     *,
     holder: str,
-    until: datetime,
+    lasting: timedelta,
     now: datetime,
 ) -> LeaseId:
     """Put the chosen batches under a new lease; their jobs go to the next round."""
     rows.leases_given += 1
     lease = LeaseId(rows.leases_given)
-    rows.leases[lease] = LeaseRow(target, holder, until)
+    rows.leases[lease] = LeaseRow(target, holder, now + lasting, lasting)
     place = rows.target(target)
     # A job that rested for long must not be served until it has caught up.
     place.round = max(place.round, chosen[0][0].round)
@@ -56,13 +56,23 @@ def take(
     return lease
 
 
-def note_call(target: TargetRow, call: CallNote, now: datetime) -> None:
+def note_call(rows: Rows, name: str, call: CallNote, now: datetime) -> None:
     """Keep what one call told of its target."""
+    target = rows.target(name)
+    was_open = target.circuit.is_open
     old = target.call_time
     target.call_time = call.took if old is None else old * 0.7 + call.took * 0.3
     if call.answered:
         target.succeeded_at = now
         target.closed_at = target.closed_reason = None
-    if call.rest:
-        rested = now + call.rest
+    target.circuit, rest = target.circuit.after(
+        call.failures,
+        is_alive=call.answered or call.is_alive,
+        is_resting=target.rests_for(now) is not None,
+    )
+    if longest := max(call.rest, rest):
+        rested = now + longest
         target.not_before = max(target.not_before or rested, rested)
+    if target.circuit.is_open != was_open:
+        kind = "circuit.closed" if was_open else "circuit.opened"
+        rows.note(kind, now, job=None, target=name, failing=target.circuit.failing)

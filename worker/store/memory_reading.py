@@ -1,13 +1,27 @@
 """What the in-memory twin tells of jobs and items."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from api_adapters.base import Verdict
 from worker.batch import BatchState
 from worker.item import Outcome, from_json
 from worker.job import JobState, JobStatus
-from worker.store.base import Mention, Page
+from worker.store.base import JobNote, Mention, Page
 from worker.store.memory_rows import BELL_PATIENCE, JobRow, Rows
+
+
+def job_note_of(row: JobRow, now: datetime) -> JobNote:
+    """What holds a job back."""
+    ready = [one for one in row.batches.values() if one.state is BatchState.READY]
+    first = min(ready, key=lambda one: one.not_before, default=None)
+    rests = first.not_before - now if first else timedelta()
+    return JobNote(
+        chunks_landed=len(row.chunks),
+        chunks_wanted=row.sealed,
+        is_planned=row.is_being_planned(now),
+        next_try=rests if rests > timedelta() else None,
+        cause=first.batch.mark.message if first else None,
+    )
 
 
 def status_of(rows: Rows, row: JobRow, now: datetime) -> JobStatus:
@@ -81,7 +95,8 @@ def _waiting_for(rows: Rows, row: JobRow, now: datetime) -> str | None:
 def _waiting_for_turn(rows: Rows, row: JobRow, now: datetime) -> str | None:
     """What a running job waits for."""
     target = rows.target(row.job.target)
-    if target.closed_at is not None:
+    is_out = any(one.state is BatchState.LEASED for one in row.batches.values())
+    if target.closed_at is not None or (target.circuit.is_open and not is_out):
         return "circuit"
     if target.rests_for(now) is not None:
         return "pace"

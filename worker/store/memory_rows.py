@@ -8,6 +8,7 @@ from typing import Any
 
 from api_adapters.base import Breach, Verdict, Warned
 from worker.batch import Batch, BatchState, Claimed
+from worker.breaking import CLOSED, Circuit
 from worker.errors import RefusedRequest
 from worker.item import Landed, Mark, OpenItem, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
@@ -200,6 +201,7 @@ class TargetRow:
     closed_reason: str | None = None
     call_time: timedelta | None = None
     succeeded_at: datetime | None = None
+    circuit: Circuit = CLOSED
 
     def rests_for(self, now: datetime) -> timedelta | None:
         """How long nothing of it may be claimed, or None."""
@@ -227,6 +229,7 @@ class LeaseRow:
     target: str
     holder: str
     until: datetime
+    lasting: timedelta
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ of a million, this takes milliseconds.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, func, or_, select
@@ -112,6 +112,8 @@ def _running_waits_for(
     """What a running job waits for that has ready batches."""
     target = tx.first(select(targets).where(targets.c.name == row.target))
     if target is not None and target.closed_at is not None:
+        return "circuit"
+    if target is not None and target.openings and not counts["leased"]:
         return "circuit"
     if target is not None and target.not_before > now:
         return "pace"
@@ -288,23 +290,6 @@ def sample(tx: Tx, job: JobId, limit: int) -> Sequence[str]:
     seq = job_row(tx, job).seq
     chosen = select(items.c.item).where(items.c.job == seq).order_by(items.c.position)
     return list(tx.execute(chosen.limit(limit)).scalars())
-
-
-def target_note(tx: Tx, target: str, now: datetime) -> Mapping[str, Any]:
-    """What holds a target back."""
-    row = tx.first(select(targets).where(targets.c.name == target))
-    live = tx.execute(
-        select(func.count()).where(leases.c.target == target, leases.c.until > now)
-    ).scalar_one()
-    if row is None:
-        return {"closed_reason": None, "closed_for": None, "rests_for": None, "live_leases": live}
-    rests = row.not_before - now
-    return {
-        "closed_reason": row.closed_reason,
-        "closed_for": now - row.closed_at if row.closed_at else None,
-        "rests_for": rests if rests > timedelta() else None,
-        "live_leases": live,
-    }
 
 
 def newest_events(tx: Tx, job: JobId | None, limit: int) -> Sequence[Event]:

@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, case, delete, func, insert, literal, sele
 
 from api_adapters.base import Verdict
 from worker.batch import BatchState, Claimed, Returned
+from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted
@@ -311,9 +312,29 @@ def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
     }
     if call.answered:
         values.update(succeeded_at=now, closed_at=None, closed_reason=None)
-    if call.rest:
-        values.update(not_before=max(row.not_before, now + call.rest))
+    before_it = Circuit(row.failing, row.openings)
+    circuit, rest = before_it.after(
+        call.failures,
+        is_alive=call.answered or call.is_alive,
+        is_resting=row.not_before > now,
+    )
+    values.update(failing=circuit.failing, openings=circuit.openings)
+    if longest := max(call.rest, rest):
+        values.update(not_before=max(row.not_before, now + longest))
     tx.execute(update(targets).where(targets.c.name == target).values(**values))
+    if circuit.is_open != before_it.is_open:
+        kind = "circuit.opened" if circuit.is_open else "circuit.closed"
+        tx.note(kind, now=now, target=target, detail={"failing": circuit.failing})
+
+
+def lengthen_lost(tx: Tx) -> int:
+    """Give leases that ran out one more length; how many."""
+    now = tx.now()
+    lost = tx.execute(select(leases.c.id, leases.c.lasting).where(leases.c.until < now)).all()
+    for lease in lost:
+        longer = update(leases).where(leases.c.id == lease.id)
+        tx.execute(longer.values(until=now + lease.lasting))
+    return len(lost)
 
 
 def _note_breach(tx: Tx, one: Breached, now: datetime) -> None:

@@ -21,6 +21,7 @@ from worker.store import (
     forgetting,
     landing,
     looking,
+    noting,
     planning,
     reading,
     recording,
@@ -35,6 +36,7 @@ from worker.store.base import (
     Cut,
     Event,
     Forgotten,
+    JobNote,
     LeaseId,
     Look,
     Mention,
@@ -43,6 +45,7 @@ from worker.store.base import (
     Page,
     Sealed,
     Store,
+    TargetNote,
     Who,
 )
 from worker.store.dialect import Clock, Dialect
@@ -221,6 +224,10 @@ class SqlStore(Store):
         with self._write() as tx:
             return recording.rescue(tx, decide, limit)
 
+    def come_back(self) -> int:
+        with self._write() as tx:
+            return recording.lengthen_lost(tx)
+
     def close_target(self, target: str, *, reason: str, rest: timedelta) -> timedelta:
         with self._write() as tx:
             return ending.close_target(tx, target, reason, rest)
@@ -278,6 +285,10 @@ class SqlStore(Store):
         with self._write() as tx:
             ending.wish_to_end(tx, job, "cancel", reason, who)
 
+    def accept_target(self, job: JobId, who: Who, *, fingerprint: str) -> None:
+        with self._write() as tx:
+            ending.accept_target(tx, job, who, fingerprint)
+
     def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
         kind, origin, goal = "job.approved", JobState.AWAITING_APPROVAL, JobState.PLANNING
         with self._write() as tx:
@@ -324,9 +335,13 @@ class SqlStore(Store):
         with self._read() as tx:
             return reading.mentions(tx, key, limit)
 
-    def target_note(self, target: str) -> Mapping[str, Any]:
+    def target_note(self, target: str) -> TargetNote:
         with self._read() as tx:
-            return reading.target_note(tx, target, tx.now())
+            return noting.target_note(tx, target, tx.now())
+
+    def job_note(self, job: JobId) -> JobNote:
+        with self._read() as tx:
+            return noting.job_note(tx, job)
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
         with self._read() as tx:

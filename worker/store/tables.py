@@ -91,6 +91,10 @@ targets = Table(
     Column("call_time", Length),
     Column("closed_at", Moment),
     Column("closed_reason", Text),
+    # Calls without a sign of life since the last one with it, and how often
+    # the circuit was opened since then.
+    Column("failing", Integer, nullable=False, default=0),
+    Column("openings", Integer, nullable=False, default=0),
 )
 
 leases = Table(
@@ -100,6 +104,8 @@ leases = Table(
     Column("target", String(64), nullable=False),
     Column("holder", String(128), nullable=False),
     Column("until", Moment, nullable=False),
+    # How long it is at a time.
+    Column("lasting", Length, nullable=False),
     Index("leases_by_target", "target", "until"),
     Index("leases_by_until", "until"),
     # Without it SQLite gives the number of a deleted lease to the next one.

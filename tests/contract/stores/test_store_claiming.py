@@ -316,7 +316,7 @@ def test_a_closed_target_lets_nothing_be_claimed_until_it_was_rested(
     assert steps.try_claim() == Busy(MINUTE)
     assert store.status(job).waiting_for == "circuit"
     note = store.target_note("crm")
-    assert (note["closed_reason"], note["closed_for"]) == ("login again", SECOND * 30)
+    assert (note.closed_reason, note.closed_for) == ("login again", SECOND * 30)
 
 
 def test_an_answered_call_opens_a_closed_target(store: Store, steps: Steps, clock: Clock) -> None:
@@ -327,7 +327,7 @@ def test_an_answered_call_opens_a_closed_target(store: Store, steps: Steps, cloc
 
     store.record(claim.lease, [], call=CallNote(SECOND, answered=True))
 
-    assert store.target_note("crm")["closed_reason"] is None
+    assert store.target_note("crm").closed_reason is None
     assert store.close_target("crm", reason="login", rest=MINUTE) == timedelta()
 
 

@@ -169,6 +169,6 @@ def test_a_target_that_said_so_rests(store: Store, steps: Steps, clock: Clock) -
     store.rest("crm", length=MINUTE)
     store.rest("crm", length=SECOND)
 
-    assert store.target_note("crm")["rests_for"] == MINUTE
+    assert store.target_note("crm").rests_for == MINUTE
     clock.advance(MINUTE + SECOND)
-    assert store.target_note("crm")["rests_for"] is None
+    assert store.target_note("crm").rests_for is None

@@ -168,7 +168,7 @@ class Ways(RuleBasedStateMachine):
     @invariant()
     def places_are_kept(self) -> None:
         """No more leases live than the target has places."""
-        live = self.store.target_note("crm")["live_leases"]
+        live = self.store.target_note("crm").live_leases
         assert live == len(self.held) <= PLACES
 
     def teardown(self) -> None:

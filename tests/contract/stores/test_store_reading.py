@@ -18,7 +18,7 @@ from tests.factories import (
 )
 from worker.item import Mark, digest_of_key
 from worker.job import JobId, JobState
-from worker.store.base import CallNote, Store, Who
+from worker.store.base import CallNote, Store, TargetNote, Who
 
 
 def mixed(store: Store, steps: Steps) -> JobId:
@@ -185,18 +185,13 @@ def test_an_item_is_found_where_it_differs_from_its_range(store: Store, steps: S
 
 
 def test_a_target_note_says_what_holds_it_back(store: Store, steps: Steps, clock: Clock) -> None:
-    assert store.target_note("crm") == {
-        "closed_reason": None,
-        "closed_for": None,
-        "rests_for": None,
-        "live_leases": 0,
-    }
+    assert store.target_note("crm") == TargetNote()
     steps.running(20)
     claim = steps.claim()
     store.record(claim.lease, [], call=CallNote(SECOND, answered=True, rest=MINUTE))
 
     note = store.target_note("crm")
-    assert (note["rests_for"], note["live_leases"]) == (MINUTE, 1)
+    assert (note.rests_for, note.live_leases) == (MINUTE, 1)
 
 
 def test_events_come_newest_first(store: Store, steps: Steps, clock: Clock) -> None:

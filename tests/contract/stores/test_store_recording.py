@@ -209,14 +209,14 @@ def test_batches_of_one_claim_are_recorded_one_by_one(store: Store, steps: Steps
     left, right = claim.batches
 
     store.record(claim.lease, [give_back(left, all_marked(left, final()))])
-    assert store.target_note("crm")["live_leases"] == 1
+    assert store.target_note("crm").live_leases == 1
     noted = store.record(
         claim.lease,
         [give_back(one, all_marked(one, final())) for one in (left, right)],
     )
 
     assert noted.lost == 1
-    assert store.target_note("crm")["live_leases"] == 0
+    assert store.target_note("crm").live_leases == 0
     assert len(steps.verdicts(job)) == 4
 
 
@@ -231,7 +231,7 @@ def test_a_refused_record_leaves_no_trace(store: Store, steps: Steps) -> None:
             [give_back(one, all_marked(one, final())) for one in claim.batches],
             call=CallNote(SECOND, answered=True, rest=MINUTE),
         )
-    assert store.target_note("crm")["rests_for"] is None
+    assert store.target_note("crm").rests_for is None
 
 
 def test_what_was_given_back_unsent_is_as_it_was(store: Store, steps: Steps) -> None:

@@ -21,6 +21,11 @@ class Looked:
     def __init__(self, *looks: Look | Exception | None) -> None:
         self._looks = list(looks)
         self.is_done = Event()
+        self.came_back = 0
+
+    def come_back(self) -> int:
+        self.came_back += 1
+        return 0
 
     def look(self, *, every: timedelta) -> Look | None:
         if not self._looks:
@@ -68,6 +73,14 @@ def test_no_fault_is_the_last_look_or_tells_its_words(caplog: pytest.LogCaptureF
     assert len(seen) == 1
     assert "look.broke" in caplog.text
     assert "somebody" not in caplog.text
+
+
+def test_a_store_that_was_away_is_told_so_once() -> None:
+    store = Looked(Look(), StoreUnavailable("away"), None, Look())
+
+    looked(store, lambda _: None)
+
+    assert store.came_back == 1
 
 
 def test_a_deed_that_breaks_is_not_the_last_one() -> None:

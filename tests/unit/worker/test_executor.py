@@ -273,6 +273,16 @@ def test_what_is_hopeless_for_one_job_is_not_for_the_others(house: House) -> Non
     assert house.state(jobs["bad"]) is JobState.STOPPED
 
 
+def test_a_slice_waits_out_a_moment_instead_of_going_away(house: House) -> None:
+    house.adapter.will(unreached())
+    job = house.submitted(keys(4))
+
+    house.work()
+
+    assert house.told(job) == all_told(keys(4), "deleted/item")
+    assert house.pauses == [0.5]
+
+
 # -- being told to wait --------------------------------------------------------------
 
 
@@ -283,10 +293,10 @@ def test_being_told_to_wait_costs_no_attempt_and_rests_the_target() -> None:
     house.work()
     assert len(house.adapter.calls) == 1
 
-    house.clock.advance(SECOND * 29)
+    house.clock.advance(SECOND * 28)
     house.work()
     assert len(house.adapter.calls) == 1
-    house.clock.advance(SECOND * 2)
+    house.clock.advance(SECOND * 3)
     house.work_off()
 
     assert house.told(jobs[0]) == all_told(keys(4), "deleted/item")
@@ -366,11 +376,11 @@ def test_a_wrong_login_closes_the_target_and_its_jobs_wait(house: House) -> None
 
     assert len(house.adapter.calls) == 1
     assert house.state(job) is JobState.RUNNING
-    assert house.store.target_note("crm")["closed_reason"] == "the token was refused"
+    assert house.store.target_note("crm").closed_reason == "the token was refused"
     house.clock.advance(SECOND * 31)
     house.work_off()
     assert house.told(job) == all_told(keys(40), "deleted/item")
-    assert house.store.target_note("crm")["closed_reason"] is None
+    assert house.store.target_note("crm").closed_reason is None
 
 
 def test_a_target_that_stays_closed_stops_its_jobs_in_the_end(house: House) -> None:
@@ -429,6 +439,28 @@ def test_what_is_still_there_when_attempts_are_used_up_has_failed() -> None:
     house.work_off()
 
     assert house.told(job) == {"k0": "failed/probe"}
+
+
+def test_what_an_answer_left_out_and_a_look_does_not_show_is_absent() -> None:
+    house = House(adapter=ProbingAdapter())
+    house.adapter.silent = {"k0"}
+    job = house.submitted(keys(2))
+
+    house.work_off()
+
+    assert house.told(job) == {"k0": "absent/probe", "k1": "deleted/item"}
+
+
+def test_after_a_hopeless_answer_that_may_have_run_somebody_looks() -> None:
+    house = House(adapter=ProbingAdapter())
+    house.adapter.missing = {"k1"}
+    house.adapter.will(Hopeless("the whole call is forbidden", code="403"))
+    job = house.submitted(keys(2))
+
+    house.work_off()
+
+    assert house.told(job) == {"k0": "failed/probe", "k1": "absent/repeat"}
+    assert house.state(job) is JobState.STOPPED
 
 
 def test_nobody_looks_after_a_call_that_cannot_have_run() -> None:
@@ -501,7 +533,7 @@ def test_a_batch_of_which_nothing_can_be_sent_is_no_answer_of_the_target(house: 
 
     assert (done.calls, house.adapter.calls) == (0, [])
     assert house.told(job) == {"a": "rejected/none"}
-    assert house.store.target_note("crm")["closed_reason"] == "login"
+    assert house.store.target_note("crm").closed_reason == "login"
 
 
 def test_a_key_that_breaks_never_breaks_the_worker(house: House) -> None:
@@ -815,7 +847,7 @@ def test_a_probe_that_cannot_renew_keeps_the_answer(away: AwayStore) -> None:
     job = house.submitted(keys(4))
     away.be_away("renew", 1)
 
-    house.work()
+    house.executor.run("crm", is_over=lambda: bool(house.adapter.calls))
 
     assert house.told(job) == all_told(keys(4)[1:], "deleted/item")
 

@@ -217,7 +217,7 @@ def test_a_find_that_is_told_to_wait_lets_the_whole_target_rest(house: House) ->
     sleep = house.sleep
 
     def spy(seconds: float) -> None:
-        rests.append(note("crm")["rests_for"])
+        rests.append(note("crm").rests_for)
         sleep(seconds)
 
     planner._finder._sleep = spy  # type: ignore[attr-defined]
@@ -271,7 +271,7 @@ def test_a_closed_target_is_asked_again_until_it_lets_in(house: House) -> None:
     house.work_off()
 
     assert house.told(job) == {"a": "deleted/item"}
-    assert house.store.target_note("crm")["closed_reason"] is None
+    assert house.store.target_note("crm").closed_reason is None
 
 
 def test_a_target_that_stays_closed_stops_the_job(house: House) -> None:

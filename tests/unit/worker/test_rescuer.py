@@ -85,7 +85,7 @@ def test_many_lost_leases_are_taken_over_in_strides(
     house.clock.advance(MINUTE * 2)
 
     left = []
-    while house.store.target_note("crm")["live_leases"] or len(left) < 3:
+    while house.store.target_note("crm").live_leases or len(left) < 3:
         house.rescuer.rescue()
         look = house.store.look(every=timedelta())
         assert look is not None
