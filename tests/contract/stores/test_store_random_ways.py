@@ -19,18 +19,25 @@ from hypothesis.stateful import (
 from api_adapters.base import Verdict
 from tests.contract.stores.makers import MAKERS
 from tests.contract.stores.steps import Steps
-from tests.factories import MINUTE, SECOND, Clock, appetite, final, keys
+from tests.factories import MINUTE, SECOND, Clock, appetite, chunk_of, final, keys, new_job
 from worker.batch import Claimed, Returned, give_back
 from worker.errors import LeaseLost, RefusedRequest
 from worker.item import Mark, Outcome
 from worker.job import JobId, JobState
-from worker.store.base import Claim, LeaseId, Store, Who
+from worker.store.base import CallNote, Claim, LeaseId, Store, Who
 
 PLACES = 3
 ANSWERS = st.lists(
     st.sampled_from(["deleted", "absent", "denied", "doubt", "unsent"]), min_size=1, max_size=6
 )
 WHICH = st.integers(0, 20)
+ANSWERED = CallNote(SECOND, answered=True, is_alive=True)
+NOTES = [
+    ANSWERED,
+    CallNote(SECOND, answered=False, failures=1),
+    CallNote(SECOND, answered=False, failures=6),
+    CallNote(SECOND, answered=False, is_alive=True, rest=SECOND),
+]
 
 
 class Ways(RuleBasedStateMachine):
@@ -60,6 +67,27 @@ class Ways(RuleBasedStateMachine):
         items = keys(count) + (keys(count // 2) if twice else [])
         self.jobs.append(self.steps.running(items, size=size))
 
+    @precondition(lambda self: len(self.jobs) < 4)
+    @rule(count=st.integers(0, 6), twice=st.booleans())
+    def find_a_job(self, count: int, twice: bool) -> None:  # noqa: FBT001
+        """A job comes by query; perhaps a lost worker had found some of it before."""
+        job = self.store.open(new_job(query={"keyword": "old"})).id
+        self.store.begin_planning(job, holder="w1", lasting=MINUTE)
+        if twice:
+            self.store.land_found(job, chunk_of(keys(count + 3, prefix="lost")), holder="w1")
+            self.clock.advance(MINUTE * 2)
+            self.store.begin_planning(job, holder="w2", lasting=MINUTE)
+            with pytest.raises(LeaseLost):
+                self.store.end_find(job, holder="w1")
+            self.lose_workers()
+        holder = "w2" if twice else "w1"
+        while not self.store.clear_found(job, holder=holder, limit=2):
+            pass
+        if count:
+            self.store.land_found(job, chunk_of(keys(count)), holder=holder)
+        assert self.store.end_find(job, holder=holder).items == count
+        self.jobs.append(self.steps.planned(job, size=2))
+
     @rule(calls=st.integers(1, 3))
     def claim(self, calls: int) -> None:
         """A worker takes what is ready."""
@@ -77,6 +105,23 @@ class Ways(RuleBasedStateMachine):
         claim = self.held.pop(sorted(self.held)[which % len(self.held)])
         self.store.record(claim.lease, [self._answer(c, answers, halved) for c in claim.batches])
         self.fenced.append(claim)
+
+    @precondition(lambda self: self.held)
+    @rule(which=WHICH, note=st.sampled_from(NOTES))
+    def note_a_call(self, which: int, note: CallNote) -> None:
+        """A worker tells how a call went, and answers for nothing yet."""
+        lease = sorted(self.held)[which % len(self.held)]
+        self.store.record(lease, [], call=note)
+
+    @precondition(lambda self: self.held)
+    @rule(which=WHICH)
+    def renew(self, which: int) -> None:
+        """A worker keeps its lease, and hears who still wants to run."""
+        claim = self.held[sorted(self.held)[which % len(self.held)]]
+        running = self.store.renew(claim.lease, lasting=MINUTE)
+        for one in claim.batches:
+            is_running = self.store.job(one.batch.job).state is JobState.RUNNING
+            assert is_running == (one.batch.job in running)
 
     @precondition(lambda self: any(len(one.batches) > 1 for one in self.held.values()))
     @rule(answers=ANSWERS)
@@ -109,6 +154,23 @@ class Ways(RuleBasedStateMachine):
     def wait(self) -> None:
         """Time passes, too little for a lease to run out."""
         self.clock.advance(SECOND)
+
+    @rule()
+    def be_away(self) -> None:
+        """The store is away for longer than a lease; nobody loses his for it."""
+        self.clock.advance(MINUTE * 2)
+        assert self.store.come_back() == len(self.held)
+        self.store.rescue(lambda _, claimed: pytest.fail("taken over"), limit=100)
+
+    @rule(rest=st.integers(0, 3))
+    def close_the_target(self, rest: int) -> None:
+        """A login was wrong."""
+        self.store.close_target("crm", reason="login", rest=SECOND * rest)
+
+    @rule()
+    def open_the_target(self) -> None:
+        """Somebody mended it."""
+        self.store.open_target("crm", Who())
 
     # -- people --------------------------------------------------------------
 
@@ -174,6 +236,8 @@ class Ways(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened, every job can be brought to its end."""
         self.lose_workers()
+        # Whatever rest the target was told, or its circuit has.
+        self.clock.advance(MINUTE * 10)
         for job in self.jobs:
             match self.store.job(job).state:
                 case JobState.PAUSED:
@@ -184,6 +248,7 @@ class Ways(RuleBasedStateMachine):
                 case _:
                     pass
         while isinstance(claim := self.steps.try_claim(appetite(call_items=50)), Claim):
+            self.store.record(claim.lease, [], call=ANSWERED)
             self.steps.record(claim)
         for job in self.jobs:
             self.settle(self.jobs.index(job))
@@ -224,7 +289,7 @@ def _marks(claimed: Claimed, answers: Sequence[str]) -> Mapping[int, Mark]:
     return marks
 
 
-@pytest.mark.parametrize(("maker", "examples"), [("memory", 60), ("sqlite", 6)])
+@pytest.mark.parametrize(("maker", "examples"), [("memory", 60), ("sqlite", 6), ("postgresql", 6)])
 def test_any_way_through_a_store_adds_up(maker: str, examples: int) -> None:
     machine = type(f"WaysThrough{maker.title()}", (Ways,), {"maker": maker})
 
