@@ -99,6 +99,8 @@ def give_back(claimed: Claimed, marks: Mapping[int, Mark]) -> Returned:
     its verdict keeps it: then only its open strays are written.
     """
     batch = claimed.batch
+    if not claimed.open_strays and (one := _the_same(marks)) is not None:
+        return Returned(replace(batch, mark=one))
     changed = {item.position for item in claimed.items if marks[item.position] != item.mark}
     if batch.mark.is_final:
         strays = {position: marks[position] for position in changed}
@@ -111,6 +113,16 @@ def give_back(claimed: Claimed, marks: Mapping[int, Mark]) -> Returned:
         if (position in changed if position in claimed.open_strays else one != mark)
     }
     return Returned(replace(batch, mark=mark, strays=_recount(claimed, strays)), strays)
+
+
+def _the_same(marks: Mapping[int, Mark]) -> Mark | None:
+    """The mark that all positions share, as they do after most calls; else None.
+
+    Told by identity: comparing and hashing a thousand marks takes longer than
+    all else that is done for a batch.
+    """
+    first = next(iter(marks.values()), None)
+    return first if all(mark is first for mark in marks.values()) else None
 
 
 def _recount(claimed: Claimed, strays: Mapping[int, Mark]) -> dict[Verdict | None, int]:

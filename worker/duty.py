@@ -1,4 +1,21 @@
-"""What one worker process has: its actors, its slots, and its look at the store."""
+"""What one worker process has: its actors, its slots, and its look at the store.
+
+Why every job ends. With all messages lost, the looks at the store alone bring a
+job on from whatever state it is in, and each step is taken a bounded number of
+times:
+
+    open               fed until it is sealed, or cancelled after a day without food
+    planning           planned again once its planner's right has run out; a find
+                       is begun a bounded number of times
+    running, ready     its target's bell is rung, however often the bell is lost;
+                       attempts, halvings and told waits of a range are bounded
+    running, leased    the lease runs out and is taken over, which costs an attempt
+    running, all done  settled by one conditional update
+    cancelling         its ready ranges are ended in strides, then it is settled
+    ended, owing       its notification is sent until the broker has taken it
+
+Only `awaiting_approval` and `paused` wait for a person, which is their purpose.
+"""
 
 import logging
 import os

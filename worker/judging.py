@@ -36,9 +36,7 @@ def judge(
     positions by key; a position that is not in it cannot be sent any more and
     is rejected.
     """
-    marks = {
-        item.position: _mark(item.mark, keys.get(item.position), reply) for item in claimed.items
-    }
+    marks = _marks(claimed, keys, reply)
     still_open = [position for position, mark in marks.items() if not mark.is_final]
     tried = [position for position in still_open if keys[position] not in reply.unsent]
     if not tried:
@@ -73,6 +71,27 @@ def judge(
         case _:
             seen = frozenset(p for p in tried if keys[p] in reply.seen)
             return _after_failure(claimed, marks, tried, seen, error=reply.error, given=given)
+
+
+def _marks(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> dict[int, Mark]:
+    """What the reply says of every open position.
+
+    Items of which the same is known, and the same is found, share one mark.
+    """
+    marks: dict[int, Mark] = {}
+    known: dict[tuple[int, int], Mark] = {}
+    for item in claimed.items:
+        key = keys.get(item.position)
+        finding = reply.findings.get(key) if key is not None and key not in reply.unsent else None
+        if finding is None:
+            marks[item.position] = _mark(item.mark, key, reply)
+            continue
+        # Both live as long as the reply and the batch: their ids are theirs alone.
+        same = (id(item.mark), id(finding))
+        if same not in known:
+            known[same] = _mark(item.mark, key, reply)
+        marks[item.position] = known[same]
+    return marks
 
 
 def judge_loss(claimed: Claimed, *, given: Circumstances) -> Returned:

@@ -46,6 +46,12 @@ class Dialect(Protocol):
         """One transaction that reads one state of the store."""
         ...
 
+    def items_of(
+        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
+    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
+        """The (position, item) of ranges given as (job, first, last), by (job, first), in order."""
+        ...
+
     def insert_items(
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
     ) -> None:

@@ -87,6 +87,18 @@ class PostgresqlDialect:
         with self._readers.begin() as connection:
             yield connection
 
+    def items_of(
+        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
+    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
+        """One index scan a range, one row a range, one statement whatever their number."""
+        jobs, firsts, lasts = (list(part) for part in zip(*ranges, strict=True))
+        found = connection.execute(_ITEMS_OF, {"jobs": jobs, "firsts": firsts, "lasts": lasts})
+        return {
+            (job, first): list(zip(positions, texts, strict=True))
+            for job, first, positions, texts in found
+            if positions is not None
+        }
+
     def insert_items(
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
     ) -> None:
@@ -103,6 +115,22 @@ class PostgresqlDialect:
             raise OperationalError(
                 copy_in, None, error, connection_invalidated=driver.closed
             ) from error
+
+
+#: A join by BETWEEN without LATERAL reads the whole job for each range.
+_ITEMS_OF = text(
+    """
+    SELECT r.job, r.first, one.positions, one.texts
+    FROM unnest(CAST(:jobs AS bigint[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[]))
+        AS r (job, first, last),
+    LATERAL (
+        SELECT array_agg(i.position ORDER BY i.position) AS positions,
+               array_agg(i.item ORDER BY i.position) AS texts
+        FROM items i
+        WHERE i.job = r.job AND i.position BETWEEN r.first AND r.last
+    ) AS one
+    """
+)
 
 
 def _engine(url: URL) -> Engine:

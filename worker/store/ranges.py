@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from api_adapters.base import Verdict
 from worker.batch import Batch, Claimed
@@ -17,13 +17,21 @@ RANGES_AT_ONCE = 50
 #: Rows that are named one by one in one statement.
 NAMES_AT_ONCE = 200
 
+#: (job, first) of a range; (position, text) of an item.
 _Name = tuple[int, int]
+_Place = tuple[int, str]
 
 
 def claimed_of(tx: Tx, rows: Sequence[Row[Any]]) -> list[Claimed]:
     """Ranges with their open items; `rows` are of `batches`, with the `job_id`."""
-    found = _single_items(tx, [row for row in rows if row.first == row.last])
-    found |= _items(tx, [row for row in rows if row.first != row.last])
+    single = [row for row in rows if row.first == row.last]
+    decided = [row for row in rows if row.first != row.last and row.verdict]
+    found = _single_items(tx, single) | _open_strays(tx, decided)
+    whole = [row for row in rows if row.first != row.last and not row.verdict]
+    for start in range(0, len(whole), RANGES_AT_ONCE):
+        some = whole[start : start + RANGES_AT_ONCE]
+        names = [(row.job, row.first, row.last) for row in some]
+        found |= tx.dialect.items_of(tx.connection, names)
     return [_claimed(tx, row, found.get((row.job, row.first), [])) for row in rows]
 
 
@@ -66,56 +74,47 @@ def is_among(names: Sequence[_Name], job: ColumnElement[int], place: ColumnEleme
     return or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
 
 
-def _single_items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[Row[Any]]]:
+def _single_items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[_Place]]:
     """The items of ranges of one position, of which thousands may share a call."""
     names = [(row.job, row.first) for row in rows]
-    found: dict[_Name, list[Row[Any]]] = {}
+    found: dict[_Name, list[_Place]] = {}
     for start in range(0, len(names), NAMES_AT_ONCE):
         some = is_among(names[start : start + NAMES_AT_ONCE], items.c.job, items.c.position)
         for item in tx.execute(select(items.c.job, items.c.position, items.c.item).where(some)):
-            found[item.job, item.position] = [item]
+            found[item.job, item.position] = [(item.position, item.item)]
     return found
 
 
-def _items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[Row[Any]]]:
-    """The items of ranges, by range and in order.
-
-    One index scan a range, and one statement for many of them: a join by
-    BETWEEN turned a job of 10 s into 346 s.
-    """
-    found: dict[_Name, list[Row[Any]]] = {}
-    for start in range(0, len(rows), RANGES_AT_ONCE):
-        parts = [_items_of(row) for row in rows[start : start + RANGES_AT_ONCE]]
-        for item in tx.execute(union_all(*parts)):
-            found.setdefault((item.job, item.first), []).append(item)
-    for one in found.values():
-        one.sort(key=lambda item: item.position)
+def _open_strays(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[_Place]]:
+    """The items that are still open in ranges that have their verdict."""
+    found: dict[_Name, list[_Place]] = {}
+    for row in rows:
+        is_open = and_(
+            strays.c.job == row.job,
+            strays.c.position.between(row.first, row.last),
+            strays.c.verdict.is_(None),
+        )
+        chosen = (
+            select(items.c.position, items.c.item)
+            .join(strays, and_(strays.c.job == items.c.job, strays.c.position == items.c.position))
+            .where(is_open)
+            .order_by(items.c.position)
+        )
+        found[row.job, row.first] = [(position, text) for position, text in tx.execute(chosen)]
     return found
 
 
-def _items_of(row: Row[Any]) -> Select[Any]:
-    """The items of one range; only its open strays where the rest is decided."""
-    chosen = select(
-        items.c.job, literal(row.first).label("first"), items.c.position, items.c.item
-    ).where(items.c.job == row.job, items.c.position.between(row.first, row.last))
-    if not row.verdict:
-        return chosen
-    is_open_stray = and_(
-        strays.c.job == items.c.job,
-        strays.c.position == items.c.position,
-        strays.c.verdict.is_(None),
-    )
-    return chosen.join(strays, is_open_stray)
-
-
-def _claimed(tx: Tx, row: Row[Any], found: Sequence[Row[Any]]) -> Claimed:
+def _claimed(tx: Tx, row: Row[Any], found: Sequence[_Place]) -> Claimed:
     """One range with the open ones of its items."""
     batch = batch_of(row)
-    marks = _stray_marks(tx, row) if batch.strays else {}
+    if not batch.strays:
+        mark = batch.mark
+        return Claimed(batch, tuple(OpenItem(at, from_json(text), mark) for at, text in found))
+    marks = _stray_marks(tx, row)
     open_items = tuple(
-        OpenItem(item.position, from_json(item.item), marks.get(item.position, batch.mark))
-        for item in found
-        if not marks.get(item.position, batch.mark).is_final
+        OpenItem(at, from_json(text), marks.get(at, batch.mark))
+        for at, text in found
+        if not marks.get(at, batch.mark).is_final
     )
     open_strays = frozenset(place for place, mark in marks.items() if not mark.is_final)
     return Claimed(batch, open_items, open_strays)

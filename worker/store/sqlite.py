@@ -19,6 +19,11 @@ NOW = text("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)")
 BUSY_SECONDS = 10
 
 
+_ITEMS_OF = (
+    "SELECT position, item FROM items WHERE job = ? AND position BETWEEN ? AND ? ORDER BY position"
+)
+
+
 class SqliteDialect:
     """One file, one writer at a time, several processes."""
 
@@ -63,6 +68,18 @@ class SqliteDialect:
                 yield connection
             finally:
                 connection.exec_driver_sql("ROLLBACK")
+
+    def items_of(
+        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
+    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
+        """One index scan a range; a statement costs next to nothing here."""
+        return {
+            (job, first): [
+                (position, item)
+                for position, item in connection.exec_driver_sql(_ITEMS_OF, (job, first, last))
+            ]
+            for job, first, last in ranges
+        }
 
     def insert_items(
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
