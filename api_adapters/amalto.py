@@ -136,7 +136,7 @@ class Amalto(Adapter):
         request = self._look(Name("deletion-worker", "check-of-an-item-that-nobody-has"))
         assert request is not None  # noqa: S101 - both parts can stand in a path
         answer = self._ask(self._http.look, request, until)
-        if read_presence(answer) is None:
+        if read_presence(answer) is not Presence.GONE:
             raise Hopeless(
                 f"{answer.place}: HTTP {answer.status} to a look at an item that nobody has, "
                 "where 404 is documented; change probe or item_name",

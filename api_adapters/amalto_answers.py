@@ -201,7 +201,7 @@ def _failure(answer: Answer, names: Collection[Name]) -> CallFailed:
                 closes_target=True,
             )
         case _ if 500 <= status <= 599:
-            return Transient(said, may_have_run=ran, code=str(status))
+            return Transient(said, wait=answer.wait, may_have_run=ran, code=str(status))
     return undocumented(answer, change=_CHANGE)
 
 

@@ -10,7 +10,8 @@ pace        undocumented for this call, about 100 a minute on its siblings:
             several requests; 40008 means too many
 missing id  taken like any other
 repeat      safe by record id; a filter could meet another record, so it is
-            turned into a record id by the read call first
+            turned into a record id by the read call first, which is remembered
+            while the process lives and its deletion has no answer
 find        POST {base_url}/v1/database/records/page, by filter or keyword, 100
             a page; there is no look at one record id
 source      the vendor's page "Delete table data" and those of its siblings
@@ -39,23 +40,17 @@ from api_adapters.base import (
     Reply,
     Verdict,
 )
-from api_adapters.errors import BadQuery, CallFailed, Refused, Transient
-from api_adapters.gptbots_answers import (
-    ACCEPTED,
-    OPEN,
-    Page,
-    is_logged_out,
-    read_answer,
-    read_page,
-)
-from api_adapters.gptbots_items import Filter, Work, fits, key_of, read_item, warn_of_both
+from api_adapters.errors import BadQuery, CallFailed, Hopeless, Refused
+from api_adapters.gptbots_answers import ACCEPTED, OPEN, is_logged_out, read_answer
+from api_adapters.gptbots_items import Filter, fits, key_of, read_item, warn_of_both
+from api_adapters.gptbots_pages import PAGE_SIZE, Page, read_page
+from api_adapters.gptbots_work import Doubts, Work
 from api_adapters.http import Http
 from api_adapters.query import check_names, check_text
 from api_adapters.request import Request, as_json
 from api_adapters.settings import HttpSettings, Secret
 from api_adapters.token import SharedToken
 
-PAGE_SIZE = 100
 #: Codes and statuses of a read call that is denied, or that is not there.
 _NO_READ_CALL = {"403131", "404", "405", "501"}
 
@@ -86,6 +81,7 @@ class Gptbots(Adapter):
         connections = settings.max_in_flight or self.limits.max_in_flight
         self._http = Http(settings, pace=pace, max_connections=connections)
         self._token = SharedToken(lambda until: settings.token.reveal())
+        self._doubts = Doubts()
 
     def key(self, item: Item) -> str:
         """The record id itself, or the filter as JSON, which is no record id's form."""
@@ -97,9 +93,10 @@ class Gptbots(Adapter):
         )
         work.warnings = warn_of_both(items.values())
         self._look_up(work, until)
-        if self._delete_by_id(work, until):
+        if not work.must_rest and self._delete_by_id(work, until):
             self._delete_as_given(work, until)
             self._verify(work, until)
+        self._doubts.heed(work)
         return work.end()
 
     def probe(self, items: Mapping[str, Item], *, until: Deadline) -> Mapping[str, Presence]:
@@ -116,7 +113,9 @@ class Gptbots(Adapter):
                     break
                 raise
             if page.is_unique(wanted.column):
-                seen |= {key: Presence.THERE if page.total_count else Presence.GONE}
+                meant = self._doubts.of(key)
+                is_gone = page.is_empty or (meant is not None and page.lacks(meant))
+                seen[key] = Presence.GONE if is_gone else Presence.THERE
         return seen
 
     def check_query(self, query: Mapping[str, Any]) -> None:
@@ -162,9 +161,9 @@ class Gptbots(Adapter):
                 continue
             work.has_looked = True
             try:
-                found = self._identify(wanted, until)
+                found = self._identify(key, wanted, until)
             except CallFailed as error:
-                if error.code in _NO_READ_CALL:
+                if isinstance(error, Hopeless) and error.code in _NO_READ_CALL:
                     work.as_given[key] = wanted
                 else:
                     work.stop(error, key)
@@ -174,17 +173,22 @@ class Gptbots(Adapter):
             else:
                 work.settle(key, found)
 
-    def _identify(self, wanted: Filter, until: Deadline) -> str | Finding:
+    def _identify(self, key: str, wanted: Filter, until: Deadline) -> str | Finding:
         """The record id of a filter, or what became of it without one."""
         page = self._page(until, size=2, filter=wanted.document)
         if not page.is_unique(wanted.column):
             message = "the table does not call the filter's column unique"
             return Finding(Verdict.REJECTED, Evidence.PROBE, "column_not_unique", message)
         match page.records:
-            case [] if page.total_count == 0:
+            case [] if page.is_empty:
                 return Finding(Verdict.ABSENT, Evidence.PROBE)
             case [record] if page.total_count == 1 and record.is_like(*wanted):
-                return record.id
+                if self._doubts.of(key) in {None, record.id}:
+                    return record.id
+                message = "another record is there than the one whose deletion has no answer"
+                return Finding(
+                    Verdict.UNKNOWN, Evidence.NONE, "another_record", message, may_repeat=False
+                )
         message = "the read call answers the filter with other or several records"
         return Finding(Verdict.FAILED, Evidence.PROBE, "filter_not_heeded", message)
 
@@ -245,8 +249,7 @@ class Gptbots(Adapter):
                 if work.error is None:
                     work.stop(error)
                 return
-            is_there = work.ids[key] in {record.id for record in page.records}
-            if not is_there and page.total_count == len(page.records):
+            if page.lacks(work.ids[key]):
                 work.findings[key] = Finding(Verdict.DELETED, Evidence.PROBE)
 
     # -- requests -------------------------------------------------------------
@@ -273,9 +276,8 @@ class Gptbots(Adapter):
         before: list[str] = []
         for number in count(1):
             page = until.page(partial(self._listed, query, number, before, until))
-            before = [record.id for record in page.records]
-            yield from before
-            if number * PAGE_SIZE >= page.total_count:
+            yield from (before := page.ids)
+            if page.is_last(number):
                 return
 
     def _listed(
@@ -283,13 +285,8 @@ class Gptbots(Adapter):
     ) -> Page:
         """One page of the table, if it is what a page at this place can be."""
         page = self._page(until, size=PAGE_SIZE, number=number, **query)
-        ids = [record.id for record in page.records]
         page.check_filter(query.get("filter", {}))
-        is_last = number * PAGE_SIZE >= page.total_count
-        if (ids and ids == before) or (len(ids) < PAGE_SIZE and not is_last):
-            raise Transient(
-                f"page {number} of the table repeats or is cut short", may_have_run=False
-            )
+        page.check_place(number, before=before)
         return page
 
     def _ask(self, send: Callable[..., Answer], request: Request, until: Deadline) -> Answer:

@@ -2,85 +2,26 @@
 
 Success is a 2xx and `code` 0 in the body; the status that comes with an error
 is undocumented, so the code is read first. An error may also stand in
-`{"error": {"code", "message"}}`, as the white label writes it, and a page of
-records in `data` or bare.
+`{"error": {"code", "message"}}`, as the white label writes it.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from email.utils import format_datetime
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from api_adapters.answer import (
-    LONGEST_WAIT,
-    USUAL_WAIT,
-    Answer,
-    retry_after,
-    undocumented,
-    whole_number,
-)
+from api_adapters.answer import USUAL_WAIT, Answer, undocumented, whole_number
 from api_adapters.base import Breach, Evidence, Finding, Reply, Verdict, Warned
 from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
 
+#: The codes that are documented and speak neither of success nor of the key.
+_OTHER_CODES = {40000, 40008, 50000, 403106, 403131}
+#: A moment in seconds that is as far as none.
+_FAR = 10**10
+
 ACCEPTED = Finding(Verdict.ACCEPTED, Evidence.BATCH)
 OPEN = Finding(Verdict.UNKNOWN, Evidence.NONE)
-
-
-class Column(BaseModel):
-    """A field of the table."""
-
-    name: str
-    #: Anything but true is no proof that it is.
-    unique: object = None
-
-
-class _Table(BaseModel):
-    fields: list[Column]
-
-
-def _text(given: object) -> object:
-    """A number is written out: no id is ever reckoned with."""
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
-
-
-class Record(BaseModel):
-    """One row; `id` is its record id, a column of that name stands in `value`."""
-
-    id: Annotated[str, BeforeValidator(_text), Field(min_length=1)]
-    value: dict[str, Any] | None = None
-
-    def is_like(self, column: str, wanted: str | int) -> bool:
-        """Whether the column holds the value; true where it is not shown."""
-        held = (self.value or {}).get(column, wanted)
-        return isinstance(held, str | int | float) and str(held) == str(wanted)
-
-
-class Page(BaseModel):
-    """One page of records."""
-
-    model_config = ConfigDict(strict=True)
-
-    table_info: _Table
-    records: list[Record]
-    total_count: Annotated[int, BeforeValidator(whole_number), Field(ge=0)]
-
-    def is_unique(self, column: str) -> bool:
-        """Whether the table promises that no value stands in that column twice."""
-        return any(one.name == column and one.unique is True for one in self.table_info.fields)
-
-    def check_filter(self, columns: Mapping[str, str | int]) -> None:
-        """Refuse records that the filter cannot have let through.
-
-        Raises:
-            Hopeless: what it excludes would be deleted as well.
-        """
-        pairs = columns.items()
-        if not all(record.is_like(*pair) for record in self.records for pair in pairs):
-            raise Hopeless(
-                "the read call lists records that the filter excludes: give record ids instead",
-                may_have_run=False,
-            )
 
 
 def read_answer(answer: Answer, sent: Mapping[str, str]) -> Reply:
@@ -89,7 +30,7 @@ def read_answer(answer: Answer, sent: Mapping[str, str]) -> Reply:
     Raises:
         Transient, Refused, Hopeless: nothing was taken, or nobody knows.
     """
-    if not _is_success(answer):
+    if not is_success(answer):
         raise failure(answer)
     said: dict[str, Finding] = {}
     strangers = 0
@@ -97,7 +38,7 @@ def read_answer(answer: Answer, sent: Mapping[str, str]) -> Reply:
     for key, record_id in sent.items():
         keys_by_id.setdefault(record_id, []).append(key)
     for row in _rows(answer.document):
-        ident = _text(row["record_id"])
+        ident = written_out(row["record_id"])
         named = keys_by_id.get(ident, []) if isinstance(ident, str) else []
         strangers += not named
         for key in named:
@@ -110,28 +51,15 @@ def read_answer(answer: Answer, sent: Mapping[str, str]) -> Reply:
     return Reply(dict.fromkeys(sent, ACCEPTED) | said)
 
 
-def read_page(answer: Answer) -> Page:
-    """The records in an answer of the read call, bare or wrapped.
-
-    Raises:
-        Transient, Refused, Hopeless: there are none.
-    """
-    match answer.document:
-        case {"data": dict(inner), "code": _} if _is_success(answer):
-            found: object = inner
-        case {"records": _, **rest} if answer.status // 100 == 2 and _is_bare(rest):
-            found = answer.document
-        case _:
-            raise failure(answer)
-    try:
-        return Page.model_validate(found)
-    except ValidationError:
-        raise failure(answer) from None
+def written_out(given: object) -> object:
+    """A number as text: no id is ever reckoned with."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
 def is_logged_out(answer: Answer) -> bool:
-    """Whether the key is refused."""
-    return answer.status == 401 or _code(answer) == 40127
+    """Whether the key is refused; a code that is none of that goes before the status."""
+    code = _code(answer)
+    return code == 40127 or (answer.status == 401 and code not in _OTHER_CODES)
 
 
 def failure(answer: Answer) -> CallFailed:
@@ -146,10 +74,10 @@ def failure(answer: Answer) -> CallFailed:
             closes_target=True,
         )
     # 40008 begins with 400 and is none of the caller's faults.
-    if code == 40008 or answer.status == 429:
+    if code == 40008 or (answer.status == 429 and code != 0):
         return Transient(
             f"{answer.place}: too many requests",
-            wait=_told_wait(answer.headers),
+            wait=_told_wait(answer),
             may_have_run=False,
             code="40008" if code == 40008 else "429",
         )
@@ -164,26 +92,22 @@ def failure(answer: Answer) -> CallFailed:
         case 403131:
             message = f"{said}, the key has no permission for the table"
             return Hopeless(message, may_have_run=False, code=text)
-        case 40000 | 50000:
-            kind = Refused if code == 40000 else Transient
-            what = "invalid parameters" if code == 40000 else "internal error"
-            return kind(f"{said}, {what}", may_have_run=ran, code=text)
-        case 0 if answer.status // 100 != 2:
-            message = f"{said} beside HTTP {answer.status}"
-            return Transient(message, may_have_run=ran, code=str(answer.status))
-        case int() if code and answer.status // 100 == 2:
-            message = f"{said}, which the vendor does not document"
-            return Transient(message, may_have_run=ran, code=text[:40])
+        case 40000:
+            return Refused(f"{said}, invalid parameters", may_have_run=ran, code=text)
+        case 50000:
+            message = f"{said}, internal error"
+            return Transient(message, wait=answer.wait, may_have_run=ran, code=text)
+        # 0 without a 2xx, or another than the documented ones with it.
+        case int() if (code == 0) != (answer.status // 100 == 2):
+            message = f"{said} beside HTTP {answer.status}, which the vendor does not document"
+            text = text[:40] if code else str(answer.status)
+            return Transient(message, wait=answer.wait, may_have_run=ran, code=text)
     return undocumented(answer, change="base_url")
 
 
-def _is_success(answer: Answer) -> bool:
+def is_success(answer: Answer) -> bool:
+    """Whether all of it was taken; of no record is anything proven."""
     return answer.status // 100 == 2 and _code(answer) == 0
-
-
-def _is_bare(rest: Mapping[Any, object]) -> bool:
-    """Whether nothing beside the records speaks of a failure."""
-    return rest.get("error") is None and whole_number(rest.get("code", 0)) == 0
 
 
 def _code(answer: Answer) -> int | None:
@@ -218,6 +142,9 @@ def _judge(row: Mapping[str, Any]) -> Finding:
             return Finding(Verdict.DELETED)
         case None, 0:
             return Finding(Verdict.ACCEPTED)
+        # The id alone, repeated, says nothing: then code 0 stands for it as well.
+        case None, None if set(row) == {"record_id"}:
+            return ACCEPTED
         case (True, _) | (_, 0 | 40008 | 50000):
             return OPEN
         case _, 40000:
@@ -229,17 +156,16 @@ def _judge(row: Mapping[str, Any]) -> Finding:
     return OPEN
 
 
-def _told_wait(headers: Mapping[str, str]) -> timedelta:
+def _told_wait(answer: Answer) -> timedelta:
     """How long to wait: Retry-After, else what the white label's own header says."""
-    now = datetime.now(UTC)
-    told = retry_after(headers, now=now)
-    if told is not None:
-        return told
-    reset = whole_number(headers.get("x-ratelimit-reset", "").strip())
+    if answer.wait is not None:
+        return answer.wait
+    reset = whole_number(answer.headers.get("x-ratelimit-reset", "").strip())
     if reset is None:
         return USUAL_WAIT
     # Undocumented: seconds left, or a moment in seconds or milliseconds.
-    if reset >= 10**12:
-        reset //= 1000
-    left = reset - now.timestamp() if reset >= 10**9 else reset
-    return min(max(timedelta(seconds=min(left, 10**6)), timedelta(0)), LONGEST_WAIT)
+    moment = reset // 1000 if reset >= 10**12 else reset
+    said = str(reset)
+    if moment >= 10**9:
+        said = format_datetime(datetime.fromtimestamp(min(moment, _FAR), UTC), usegmt=True)
+    return replace(answer, headers={**answer.headers, "retry-after": said}).wait or timedelta(0)

@@ -1,13 +1,12 @@
-"""What a GPTBots target takes, and how far a call with it has come."""
+"""What a GPTBots target takes."""
 
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from api_adapters.base import Breach, Finding, Item, Reply, Warned
-from api_adapters.errors import BadItem, CallFailed
+from api_adapters.base import Breach, Item, Warned
+from api_adapters.errors import BadItem
 
 LONGEST_KEY = 1024
 #: Beyond it a number may be rounded by whoever reads it as a float.
@@ -86,42 +85,3 @@ def key_of(wanted: str | Filter) -> str:
     if len(key.encode()) > LONGEST_KEY:
         raise BadItem(f"the filter is longer than {LONGEST_KEY} bytes")
     return key
-
-
-@dataclass(slots=True)
-class Work:
-    """A call that takes several requests, and what is known of it so far."""
-
-    unsent: dict[str, str | Filter]
-    #: A filter is not begun to be looked up or sent with less time than this.
-    spare: float
-    findings: dict[str, Finding] = field(default_factory=dict)
-    #: Record ids by key, once the filters are looked up.
-    ids: dict[str, str] = field(default_factory=dict)
-    looked_up: dict[str, Filter] = field(default_factory=dict)
-    as_given: dict[str, Filter] = field(default_factory=dict)
-    warnings: tuple[Warned, ...] = ()
-    error: CallFailed | None = None
-    has_looked: bool = False
-    #: The key at which the error came before anything of it was sent.
-    stuck: str | None = None
-
-    def settle(self, key: str, finding: Finding) -> None:
-        """Keep what became of a key; it is not sent any more."""
-        self.unsent.pop(key, None)
-        self.findings[key] = finding
-
-    def stop(self, error: CallFailed, key: str | None = None) -> None:
-        """Keep what failed, and the key whose turn it was if nothing of it was sent."""
-        self.error, self.stuck = error, key
-
-    def end(self) -> Reply:
-        """All that is known.
-
-        Raises:
-            Transient, Refused, Hopeless: that is nothing but an error.
-        """
-        unsent = frozenset(self.unsent) - {self.stuck}
-        if self.error is not None and not (self.findings or unsent):
-            raise self.error
-        return Reply(self.findings, unsent, self.error, self.warnings)

@@ -26,7 +26,9 @@ class Backend(Practice):
     """One instance with one service, its items called documents."""
 
     #: A JWT is given from outside, so its end cannot be told from a wrong one.
-    impossible: ClassVar[frozenset[Fault]] = frozenset({Fault.EXPIRED, Fault.BUSY_CODE})
+    impossible: ClassVar[frozenset[Fault]] = frozenset(
+        {Fault.EXPIRED, Fault.UNNUMBERED, Fault.BUSY_CODE}
+    )
 
     def __init__(self, items: Iterable[str] = (), *, seed: int = 0, misbehave: str = "") -> None:
         super().__init__(items, seed=seed, misbehave=misbehave)

@@ -19,6 +19,7 @@ TABLE = "673af861ed69656ac0895b07"
 _DELETE = ("POST", "/v2/database/delete/record")
 _PAGE = ("POST", "/v1/database/records/page")
 _MOST_ENTRIES = 1_000
+_TOO_MANY = 429
 _TABLE_INFO = {
     "fields": [
         {"name": "sku", "type": "text", "unique": True},
@@ -48,6 +49,7 @@ class Backend(Practice):
             Fault.SHUFFLED,
             Fault.CONTRADICTED,
             Fault.MISCOUNTED,
+            Fault.UNNUMBERED,
         }
     )
 
@@ -58,6 +60,10 @@ class Backend(Practice):
         self.may_read = True
         self.may_delete = True
         self.has_read_call = True
+        #: What the read call says instead of a page: a code, or the status 429.
+        self.refusal = 0
+        #: Records that took over the `sku` of another one, by record id.
+        self.named_as: dict[str, str] = {}
         self._order: list[str] | None = None
         self._issued = 1
 
@@ -92,8 +98,10 @@ class Backend(Practice):
     def attend(self, asked: Asked) -> Said:
         if (asked.method, asked.path) != _PAGE or not self.has_read_call:
             return Said(404, b"Not Found", {"Content-Type": "text/plain"})
+        if self.refusal == _TOO_MANY:
+            return Said(_TOO_MANY)
         given = _read(asked.body)
-        refusal = self._refusal(asked, given, may=self.may_read)
+        refusal = self.refusal or self._refusal(asked, given, may=self.may_read)
         if refusal or given is None:
             return self._refuse(refusal)
         number, size = given.get("page"), given.get("page_size")
@@ -120,7 +128,7 @@ class Backend(Practice):
     def _refusal(self, asked: Asked, given: dict[str, Any] | None, *, may: bool) -> int:
         if asked.headers.get("Authorization") != f"Bearer {self.token}":
             return 40127
-        if given is None:
+        if given is None or asked.headers.get("Content-Type") != "application/json":
             return 40000
         if given.get("table_id") != TABLE:
             return 403106
@@ -137,24 +145,28 @@ class Backend(Practice):
         return None
 
     def _find(self, columns: Mapping[str, object], keyword: str) -> list[str]:
-        if set(columns) == {"sku"}:
+        if set(columns) == {"sku"} and not self.named_as:
             ident = str(columns["sku"]).removeprefix("SKU-")
             return [ident] if ident in self.remaining and columns["sku"] == f"SKU-{ident}" else []
         if self._order is None:
             self._order = sorted(self.remaining)
         if not columns and not keyword:
             return self._order
-        return [ident for ident in self._order if _matches(value_of(ident), columns, keyword)]
+        return [ident for ident in self._order if _matches(self._value(ident), columns, keyword)]
 
     def _show(self, found: list[str], number: int, size: int) -> Said:
         shown = found[(number - 1) * size : number * size]
         page = {
             "table_info": _TABLE_INFO,
-            "records": [{"id": ident, "value": value_of(ident)} for ident in shown],
+            "records": [{"id": ident, "value": self._value(ident)} for ident in shown],
             "total_count": len(found),
         }
         is_bare = self.shape is Shape.BARE
         return _say(page if is_bare else {"code": 0, "message": "OK", "data": page})
+
+    def _value(self, ident: str) -> dict[str, str]:
+        """The columns of a record as they are now."""
+        return value_of(ident) | {"sku": f"SKU-{self.named_as.get(ident, ident)}"}
 
     def _refuse(self, code: int) -> Said:
         error = {"code": code or 40000, "message": "refused"}
@@ -162,7 +174,7 @@ class Backend(Practice):
 
 
 def value_of(ident: str) -> dict[str, str]:
-    """The columns of a record."""
+    """The columns of a record as it was made."""
     return {"sku": f"SKU-{ident}", "id": ident[::-1], "title": f"Practice {ident[:2]}"}
 
 

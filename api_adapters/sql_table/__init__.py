@@ -14,7 +14,11 @@ values      ints, texts, UUIDs, dates, times, decimals, bytes (as hex). A row
             key, "017" is rejected for an integer column
 check       connects, reads the table's columns, and has the deletion explained,
             which needs the same rights; it cannot show what keeps single rows
-find        pages by key, never by OFFSET
+find        pages by key, never by OFFSET; a row without a key stops it, since
+            such a row cannot be named
+dates       SQLite has no type for them: what is written as one counts as one,
+            in columns of texts too, and nothing else does; a date without a
+            time is old once its whole day is
 source      the documentation of both databases; SQLAlchemy Core reflects the
             table on first use
 """

@@ -22,10 +22,11 @@ from api_adapters.base import (
     Verdict,
 )
 from api_adapters.errors import BadItem, CallFailed, Hopeless
+from api_adapters.sql_table.comparing import condition
 from api_adapters.sql_table.connecting import Database
 from api_adapters.sql_table.failures import Kept
 from api_adapters.sql_table.looking import Values, holdable, moment_of, still_there, text_of
-from api_adapters.sql_table.querying import Query, condition, frozen, parse_query
+from api_adapters.sql_table.querying import Query, frozen, parse_query
 from api_adapters.sql_table.reflecting import KeyTable, key_text, reflect
 from api_adapters.sql_table.settings import SqlTableSettings
 
@@ -108,7 +109,7 @@ class SqlTable(Adapter):
         table = until.page(partial(self._table, until))
         matching = condition(fixed, table)
         chosen = select(*table.key).select_from(table.table).where(matching)
-        page = chosen.order_by(*table.key).limit(PAGE)
+        page = chosen.order_by(*table.order).limit(PAGE)
         rows = until.page(partial(self._page, page, until))
         while rows:
             yield from (table.item_of(row) for row in rows)
@@ -119,9 +120,10 @@ class SqlTable(Adapter):
         """Have the deletion explained, which asks for the same rights and deletes nothing."""
         table = self._table(until, again=True)
         statement = delete(table.table).where(literal(value=False)).returning(*table.key)
+        self._pace.enter(until)
         with self._database.deleting(until) as connection:
             sql = str(statement.compile(connection, compile_kwargs={"literal_binds": True}))
-            connection.exec_driver_sql(f"EXPLAIN {sql}".replace("%", "%%"))
+            connection.exec_driver_sql(f"EXPLAIN {sql}")
         self._check_file()
         return Checked(
             shown="the database takes the login; the table is there, its key names one row, "
@@ -151,7 +153,7 @@ class SqlTable(Adapter):
                 findings |= self._delete_part(table, part, matching, until)
             except Kept as kept:
                 if len(part) == 1:
-                    findings |= dict.fromkeys(part, Finding(Verdict.DENIED, code=kept.code))
+                    findings |= dict.fromkeys(part, Finding(kept.verdict, code=kept.code))
                 else:
                     parts += _halves(part)
             except CallFailed as error:
@@ -186,6 +188,7 @@ class SqlTable(Adapter):
         """The table as it was first seen; a check looks again."""
         with self._lock:
             if self._known is None or again:
+                self._pace.enter(until)
                 with self._database.looking(until) as connection:
                     self._known = reflect(connection, self._settings)
             return self._known

@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from api_adapters.base import Deadline
-from api_adapters.errors import Hopeless, Transient
-from api_adapters.sql_table.failures import failure, not_connected
+from api_adapters.errors import Hopeless, Refused, Transient
+from api_adapters.sql_table.failures import Kept, failure, not_connected, unreadable
 
 #: Seconds after the deadline at which a server that does not even answer its
 #: own statement timeout is left.
@@ -24,6 +24,8 @@ GRACE = 1.0
 
 _POSTGRESQL = {
     "application_name": "deletion-worker sql_table",
+    # Whatever the database's own is: what it has no letter for is the server's to say.
+    "client_encoding": "UTF8",
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -54,8 +56,13 @@ class Database:
     @contextmanager
     def looking(self, until: Deadline) -> Iterator[Connection]:
         """One transaction that only reads. Raises Transient, Refused, Hopeless."""
-        with self._transaction(until, _begin_looking) as connection:
-            yield connection
+        try:
+            with self._transaction(until, _begin_looking) as connection:
+                yield connection
+        except Kept as kept:
+            raise Refused(
+                "the database stumbles over a row or a value", may_have_run=False, code=kept.code
+            ) from kept
 
     def close(self) -> None:
         """Give back connections; safe to repeat."""
@@ -82,6 +89,8 @@ class Database:
                 _commit(connection)
         except DBAPIError as error:
             raise failure(error) from error
+        except UnicodeError as error:
+            raise unreadable(error) from error
         finally:
             with suppress(DBAPIError):
                 _roll_back(connection)

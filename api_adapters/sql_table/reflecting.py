@@ -10,7 +10,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Inspector,
     MetaData,
     String,
     Table,
@@ -19,6 +18,7 @@ from sqlalchemy import (
     inspect,
     literal,
     table,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import NoSuchTableError
@@ -27,6 +27,12 @@ from api_adapters.base import Item
 from api_adapters.errors import Hopeless
 from api_adapters.sql_table.settings import SqlTableSettings
 from api_adapters.sql_table.values import Kind, kind_of
+
+#: An expression in an index has no name, and is no column of the key.
+_SQLITE_UNIQUE = text(
+    "SELECT l.name, i.name FROM pragma_index_list(:name, :schema) AS l,"
+    ' pragma_index_info(l.name, :schema) AS i WHERE l."unique" AND NOT l.partial'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,18 @@ class KeyTable:
         return key_text([kind.write(one) for kind, one in zip(self.kinds, values, strict=True)])
 
     def item_of(self, values: Sequence[Any]) -> Item:
-        """A row's values as an item."""
+        """A row's values as an item.
+
+        Raises:
+            Hopeless: there are none; whatever else stands there could, written
+                as text, be the key of another row.
+        """
+        if not all(map(Kind.holds, self.kinds, values)):
+            raise Hopeless(
+                "a row that the query finds has no key that can be named: NULL, or what its "
+                "column is not for; narrow the query",
+                may_have_run=False,
+            )
         written: list[int | str] = [
             int(one) if kind.is_integer else kind.write(one)
             for kind, one in zip(self.kinds, values, strict=True)
@@ -66,10 +83,15 @@ class KeyTable:
 
     def is_beyond(self, values: tuple[Any, ...]) -> ColumnElement[bool]:
         """The condition that a row comes after this key."""
-        if len(self.key) == 1:
-            return self.key[0] > literal(values[0], self.key[0].type)
         bound = [literal(one, own.type) for one, own in zip(values, self.key, strict=True)]
-        return tuple_(*self.key) > tuple_(*bound)
+        if len(self.key) == 1:
+            return self._exactly(self.key[0]) > bound[0]
+        return tuple_(*self.order) > tuple_(*bound)
+
+    @property
+    def order(self) -> tuple[ColumnElement[Any], ...]:
+        """What puts the rows in an order in which no two are equal."""
+        return tuple(map(self._exactly, self.key))
 
     def _exactly(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
         """A column that SQLite may have been told to compare without case."""
@@ -88,10 +110,11 @@ def reflect(connection: Connection, settings: SqlTableSettings) -> KeyTable:
     found = _columns(connection, settings, wanted)
     if missing := [name for name in wanted if name not in found]:
         raise _wrong(settings, f"has no column {', '.join(missing)}: change key or query_columns")
-    _expect_unique(inspect(connection), settings)
+    if not any(one and one <= set(settings.key) for one in _unique_sets(connection, settings)):
+        raise _wrong(settings, "is not unique by its key: name a primary key or a unique index")
     dialect = connection.dialect.name
     kinds = [_kind(found[name], dialect, settings) for name in settings.key]
-    columns = [column(name, _bound_type(found[name], dialect)) for name in wanted]
+    columns = [column(name, bound_type(found[name], dialect)) for name in wanted]
     return KeyTable(
         table=table(settings.table, *columns, schema=settings.schema_name),
         key=tuple(columns[: len(kinds)]),
@@ -122,19 +145,31 @@ def _columns(
     return {one.name: one for one in found.columns}
 
 
-def _expect_unique(inspector: Inspector, settings: SqlTableSettings) -> None:
-    """Refuse a key that may name several rows, only one of which was meant."""
+def _unique_sets(connection: Connection, settings: SqlTableSettings) -> list[set[Any]]:
+    """The columns of each key; one that may name several rows is none."""
     place = {"schema": settings.schema_name}
-    sets = [inspector.get_pk_constraint(settings.table, **place)["constrained_columns"]]
-    sets += [
-        one["column_names"] for one in inspector.get_unique_constraints(settings.table, **place)
+    inspector = inspect(connection)
+    sets: list[set[Any]] = [
+        set(inspector.get_pk_constraint(settings.table, **place)["constrained_columns"])
     ]
+    if connection.dialect.name == "sqlite":
+        return sets + _sqlite_unique_sets(connection, settings)
+    constraints = inspector.get_unique_constraints(settings.table, **place)
+    sets += [set(one["column_names"]) for one in constraints]
     for index in inspector.get_indexes(settings.table, **place):
-        is_partial = any(name.endswith("_where") for name in index.get("dialect_options", {}))
-        if index["unique"] and not is_partial and None not in index["column_names"]:
-            sets.append([str(name) for name in index["column_names"]])
-    if not any(one and set(one) <= set(settings.key) for one in sets):
-        raise _wrong(settings, "is not unique by its key: name a primary key or a unique index")
+        is_partial = "postgresql_where" in index.get("dialect_options", {})
+        if index["unique"] and not is_partial:
+            sets.append({*index["column_names"]})
+    return sets
+
+
+def _sqlite_unique_sets(connection: Connection, settings: SqlTableSettings) -> list[set[Any]]:
+    """Asked of SQLite itself: SQLAlchemy reads them out of the table's text, and not all."""
+    place = {"name": settings.table, "schema": settings.schema_name or "main"}
+    sets: dict[str, set[Any]] = {}
+    for index, name in connection.execute(_SQLITE_UNIQUE, place):
+        sets.setdefault(index, set()).add(name)
+    return list(sets.values())
 
 
 def _kind(own: Column[Any], dialect: str, settings: SqlTableSettings) -> Kind:
@@ -145,7 +180,7 @@ def _kind(own: Column[Any], dialect: str, settings: SqlTableSettings) -> Kind:
     return kind
 
 
-def _bound_type(own: Column[Any], dialect: str) -> Any:
+def bound_type(own: Column[Any], dialect: str) -> Any:
     """How values are sent: SQLite's dates and UUIDs as the text they are kept as."""
     kind = kind_of(own, dialect)
     return String() if dialect == "sqlite" and kind and kind.expected == "text" else own.type

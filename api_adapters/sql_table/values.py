@@ -30,8 +30,17 @@ class Kind:
     expected: str
     read: Callable[[str], Any]
     write: Callable[[Any], str]
-    #: Whether a value is an integer in JSON.
-    is_integer: bool = False
+    #: What the driver gives for it; nothing else in that column is a key.
+    type: type = str
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether a value is an integer in JSON."""
+        return self.type is int
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of these; SQLite keeps any value in any column."""
+        return isinstance(value, self.type)
 
     def value(self, text: str) -> Any:
         """The value of a text. Raises Unholdable."""
@@ -62,24 +71,27 @@ def kind_of(column: Column[Any], dialect: str) -> Kind | None:
         case types.String() as text if column.type.__class__.__name__ != "CITEXT":
             return _text(text, dialect)
         case types.LargeBinary():
-            return Kind("bytes as hex digits in lower case", bytes.fromhex, _hex)
+            return Kind("bytes as hex digits in lower case", bytes.fromhex, bytes.hex, bytes)
     return _sqlite_kind(column) if dialect == "sqlite" else _postgresql_kind(column)
 
 
 def _postgresql_kind(column: Column[Any]) -> Kind | None:
     match column.type:
         case types.Uuid():
-            return Kind("a UUID in lower case with hyphens", uuid.UUID, str)
+            return Kind("a UUID in lower case with hyphens", uuid.UUID, str, uuid.UUID)
         case types.Numeric():
-            return Kind("a decimal number without padding", _decimal, _plain)
+            return Kind("a decimal number without padding", read_decimal, _plain, Decimal)
         case types.DateTime(timezone=True):
-            return Kind("a moment such as 2026-01-31T12:00:00+00:00", _moment, _utc)
+            return Kind("a moment such as 2026-01-31T12:00:00+00:00", _moment, _utc, dt.datetime)
         case types.DateTime():
-            return Kind("a moment such as 2026-01-31T12:00:00", _naive, dt.datetime.isoformat)
+            said = "a moment such as 2026-01-31T12:00:00"
+            return Kind(said, _naive, dt.datetime.isoformat, dt.datetime)
         case types.Date():
-            return Kind("a date such as 2026-01-31", dt.date.fromisoformat, dt.date.isoformat)
+            said = "a date such as 2026-01-31"
+            return Kind(said, dt.date.fromisoformat, dt.date.isoformat, dt.date)
         case types.Time(timezone=False):
-            return Kind("a time such as 12:00:00", dt.time.fromisoformat, dt.time.isoformat)
+            said = "a time such as 12:00:00"
+            return Kind(said, dt.time.fromisoformat, dt.time.isoformat, dt.time)
     return None
 
 
@@ -92,7 +104,7 @@ def _integer(limit: int) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"an integer from {-limit} to {limit - 1}", read, str, is_integer=True)
+    return Kind(f"an integer from {-limit} to {limit - 1}", read, str, int)
 
 
 def _text(column: types.String, dialect: str) -> Kind:
@@ -117,10 +129,6 @@ def _sqlite_kind(column: Column[Any]) -> Kind | None:
     return Kind("text", str, str) if is_date or declared == "UUID" else None
 
 
-def _hex(value: Any) -> str:
-    return bytes(value).hex()
-
-
 def _one_of(labels: list[str]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in labels:
@@ -130,7 +138,8 @@ def _one_of(labels: list[str]) -> Callable[[str], str]:
     return read
 
 
-def _decimal(text: str) -> Decimal:
+def read_decimal(text: str) -> Decimal:
+    """A finite number. Raises ValueError."""
     try:
         value = Decimal(text)
     except InvalidOperation:

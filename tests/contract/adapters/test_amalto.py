@@ -20,6 +20,7 @@ from api_adapters.fakes.amalto import SERVICE, Backend, write_id
 from api_adapters.fakes.base import practice_ids
 from api_adapters.fakes.faults import Plan
 from api_adapters.fakes.server import PracticeServer
+from api_adapters.fakes.wire import Wire, ok
 
 TOKEN = "practice-jwt-0-1"
 TABLE = {
@@ -245,6 +246,21 @@ def test_a_token_that_stays_refused_closes_the_target(server: PracticeServer) ->
         assert not failure.value.may_have_run
     assert server.practice.requests == 4
     adapter.close()
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"name":"everything","appKey":""}'])
+def test_a_look_that_finds_what_nobody_has_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setenv("AMALTO_TOKEN", TOKEN)
+    with Wire(ok(body)) as wire:
+        adapter = make(wire.url)
+
+        with pytest.raises(Hopeless, match="probe or item_name") as failure:
+            adapter.check(until=soon())
+
+        assert not failure.value.may_have_run
+        adapter.close()
 
 
 def test_a_wrong_name_closes_the_target(server: PracticeServer) -> None:

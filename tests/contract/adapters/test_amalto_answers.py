@@ -1,6 +1,8 @@
 """Amalto: the rules of its file one by one, and whatever else may be answered."""
 
 import json
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -99,6 +101,9 @@ def test_the_table_of_verdicts(
         (502, b"<html>", Transient, True, "502"),
         (404, b"<html>", Hopeless, False, "404"),
         (405, b"", Hopeless, False, "405"),
+        # A partial result of any status may be cut short.
+        (404, b'{"processed":2,"errors":{"acme.One":', Transient, True, "404"),
+        (403, b'{"processed":2,"errors":{"acme.One":', Transient, True, "403"),
     ],
 )
 def test_the_table_of_failures(
@@ -123,7 +128,10 @@ def test_the_table_of_failures(
         ({}, 2.0, {}, [Breach.MISCOUNT]),
         ({}, True, {}, [Breach.MISCOUNT]),
         ({"acme.One": {"status": 404}}, 1, {ONE: "absent"}, [Breach.MISCOUNT]),
+        ({"acme.One": {"status": 404}}, 0, {ONE: "absent"}, [Breach.MISCOUNT]),
+        ({"acme.One": {"status": 404}}, ":", {ONE: "absent"}, [Breach.MISCOUNT]),
         ({}, 3, {}, [Breach.MISCOUNT]),
+        ({}, "3", {}, [Breach.MISCOUNT]),
         ({"acme.One": {"status": 404}}, 3, {ONE: "unknown"}, [Breach.MISCOUNT]),
         ({".Two": {"status": 404}}, 2, {ONE: "deleted", TWO: "absent"}, []),
         ({"Two": {"status": 404}}, 2, {ONE: "deleted", TWO: "absent"}, []),
@@ -176,6 +184,25 @@ def test_a_denial_says_what_is_needed_and_holds_no_item_and_no_trace() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "headers", "seconds"),
+    [
+        (flat(503), {"retry-after": "7"}, 7),
+        (flat(503), {"retry-after": "Wed, 21 Oct 2026 07:28:09 GMT",
+                     "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 9),
+        (flat(503), {}, None),
+        ({}, {"retry-after": "7"}, 7),
+    ],
+)  # fmt: skip
+def test_a_failure_that_says_how_long_it_lasts_is_heeded(
+    body: Any, headers: dict[str, str], seconds: int | None
+) -> None:
+    with pytest.raises(Transient) as failure:
+        read_answer(Answer(503, headers, json.dumps(body).encode(), "http://amalto"), SENT)
+
+    assert failure.value.wait == (None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
     ("status", "body", "presence"),
     [
         (404, flat(404), Presence.GONE),
@@ -225,18 +252,25 @@ JSON = st.recursive(
         | st.fixed_dictionaries({"status": inner, "developerMessage": inner})
     ),
     max_leaves=8,
-) | st.builds(result, ERRORS, st.integers(0, 4) | st.text(max_size=1))
+) | st.builds(result, ERRORS, st.integers(0, 4) | st.text("012x:\u0663", max_size=1))
 
 
 def claimed(document: Any, status: int, key: str) -> bool:
     """Whether the document can mean that the key is gone."""
-    errors = document["errors"]
+    errors, count = document["errors"], number(document["processed"])
     entries = [entry for text, entry in errors.items() if text in SENT[key].candidates]
     if entries:
         found = {str((entry or {}).get("status") or status) for entry in entries}
-        return found == {"404"} and str(document["processed"]) in {"0", "1", "2", ""}
+        # A count that cannot be read takes nothing from what is said by name.
+        return found == {"404"} and (count is None or count <= len(SENT))
     known = SENT[ONE].candidates | SENT[TWO].candidates
-    return str(document["processed"]) == "2" and known.issuperset(errors)
+    return count == len(SENT) and known.issuperset(errors)
+
+
+def number(value: Any) -> int | None:
+    """A count, if it is one: an integer, perhaps as text."""
+    is_one = isinstance(value, int | str) and re.fullmatch("-?[0-9]+", str(value))
+    return int(value) if is_one else None
 
 
 @given(status=st.integers(200, 599), document=JSON)
@@ -253,6 +287,13 @@ def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
         assert claimed(document, status, key)
 
 
+STATUS = st.sampled_from([200, 207, 302, 400, 401, 403, 404, 409, 429, 500, 503])
+
+
+def written(status: int, document: Any) -> bytes:
+    return ok(json.dumps(document).encode(), status=f"{status} So")
+
+
 def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -267,9 +308,7 @@ def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised(
         }
         adapter = Amalto(Amalto.Settings.model_validate(table), pace=FreePace())
 
-        @given(
-            st.binary(max_size=300) | JSON.map(lambda document: ok(json.dumps(document).encode()))
-        )
+        @given(st.binary(max_size=300) | st.builds(written, STATUS, JSON))
         @settings(max_examples=100, deadline=None)
         def answer_with(answer: bytes) -> None:
             wire.answer = answer
@@ -281,6 +320,8 @@ def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised(
                     continue
                 if isinstance(reply, Reply):
                     assert_sound(reply, SENT)
+                elif Presence.GONE in reply.values():
+                    assert answer.startswith(b"HTTP/1.1 404 ")
 
         answer_with()
         adapter.close()

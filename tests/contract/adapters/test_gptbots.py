@@ -13,6 +13,7 @@ from api_adapters.base import Breach, Item, Presence, Reply, Verdict
 from api_adapters.contract import FreePace, assert_sound, by_key, soon
 from api_adapters.contract_http import HttpAdapterContract
 from api_adapters.errors import BadItem, Hopeless, Paced, Refused, Transient
+from api_adapters.fakes.base import Said
 from api_adapters.fakes.faults import Plan
 from api_adapters.fakes.gptbots import TABLE, Backend, Shape
 from api_adapters.fakes.server import PracticeServer
@@ -174,6 +175,67 @@ def test_a_record_that_is_still_there_stays_open(server: PracticeServer) -> None
     adapter.close()
 
 
+@pytest.mark.parametrize("refusal", [429, 40008, 40127, 403106])
+def test_what_stops_a_look_stops_the_deletion_too(
+    server: PracticeServer, practice: Backend, refusal: int
+) -> None:
+    practice.refusal = refusal
+    adapter = make(server.base_url)
+    first, second, third = sent = by_key(adapter, [ONE, by_sku(ONE), by_sku(TWO)])
+
+    reply = adapter.delete(sent, until=soon())
+
+    assert practice.calls == 0
+    assert (reply.findings, reply.unsent) == ({}, {first, third})
+    assert isinstance(reply.error, Transient | Hopeless)
+    assert not reply.error.may_have_run
+    assert bool(getattr(reply.error, "wait", None)) is (refusal in {429, 40008})
+    assert second not in reply.unsent
+    adapter.close()
+
+
+# Rule 4 and rule 6 of all vendors: it is the same record that is deleted again.
+@pytest.mark.parametrize("plan", ["lost@1", "html@1", "empty@1", "truncated@1"])
+@pytest.mark.parametrize("verify", ["never", "filters"])
+def test_a_record_that_took_the_place_of_another_is_not_deleted(
+    server: PracticeServer, practice: Backend, verify: str, plan: str
+) -> None:
+    practice.plan = Plan(plan)
+    adapter = make(server.base_url, verify=verify)
+    sent = by_key(adapter, [by_sku(ONE)])
+    with pytest.raises(Transient):
+        adapter.delete(sent, until=soon())
+    assert practice.remaining == {TWO}
+    practice.named_as[TWO] = ONE
+
+    looked = adapter.probe(sent, until=soon())
+    again = adapter.delete(sent, until=soon())
+    anew = adapter.delete(sent, until=soon())
+
+    assert set(looked.values()) == {Presence.GONE}
+    assert told(again) == ["unknown none"]
+    assert not any(found.may_repeat for found in again.findings.values())
+    # What is asked for after that is meant as it is.
+    assert told(anew) == [{"never": "accepted batch", "filters": "deleted probe"}[verify]]
+    assert practice.remaining == set()
+    adapter.close()
+
+
+def test_a_deletion_that_did_not_run_is_looked_up_anew(
+    server: PracticeServer, practice: Backend
+) -> None:
+    practice.plan = Plan("busy@1")
+    adapter = make(server.base_url)
+    sent = by_key(adapter, [by_sku(ONE)])
+    with pytest.raises(Transient):
+        adapter.delete(sent, until=soon())
+    practice.remaining = {TWO}
+    practice.named_as[TWO] = ONE
+
+    assert told(adapter.delete(sent, until=soon())) == ["accepted batch"]
+    adapter.close()
+
+
 @pytest.mark.parametrize("places", [0, 1, 2, 3, 4])
 def test_wherever_the_pace_ends_a_call_each_key_has_its_place(
     server: PracticeServer, practice: Backend, places: int
@@ -220,6 +282,25 @@ def test_a_code_as_text_is_a_code(server: PracticeServer, practice: Backend) -> 
 
 
 # Rule 6: where the read call is denied or missing, a filter is sent once.
+@pytest.mark.parametrize(
+    ("status", "body", "calls"),
+    [(404, b"", 1), (404, b"<html>", 1), (405, b"", 1), (404, b'{"code":404}', 1),
+     (404, b'{"table_info":', 0), (500, b"", 0), (403, b"", 0)],
+)  # fmt: skip
+def test_only_a_read_call_that_is_missing_is_done_without(
+    server: PracticeServer, practice: Backend, status: int, body: bytes, calls: int
+) -> None:
+    practice.attend = lambda asked: Said(status, body)  # type: ignore[method-assign]
+
+    if calls:
+        assert told(delete(server, [by_sku(ONE)])) == ["accepted batch"]
+    else:
+        with pytest.raises((Transient, Hopeless)):
+            delete(server, [by_sku(ONE)])
+
+    assert practice.calls == calls
+
+
 @pytest.mark.parametrize("missing", ["may_read", "has_read_call"])
 @pytest.mark.parametrize(
     ("plan", "outcome", "may_repeat", "left"),

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_adapters.answer import Answer
-from api_adapters.base import Adapter, Breach, Evidence, Reply, Verdict
+from api_adapters.base import Adapter, Breach, Evidence, Presence, Reply, Verdict
 from api_adapters.contract import FreePace, assert_sound, by_key, gone_keys, soon
 from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
 from api_adapters.fakes.wire import Wire, ok
 from api_adapters.gptbots import Gptbots
-from api_adapters.gptbots_answers import read_answer, read_page
+from api_adapters.gptbots_answers import read_answer
+from api_adapters.gptbots_pages import read_page
 
 SENT = {"1": "1", "2": "2"}
 
@@ -42,7 +43,7 @@ def test_success_is_taken_for_all_and_proves_nothing_of_one(status: int, body: A
 
 
 # Rules 1, 2 and 4: a line a code, in both shapes and whatever the status.
-@pytest.mark.parametrize("status", [200, 400, 403, 404, 500])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 500])
 @pytest.mark.parametrize(
     ("code", "kind", "may_have_run", "waits", "closes"),
     [
@@ -99,10 +100,14 @@ def test_the_table_of_codes(
         (500, coded(0), Transient, True, "500"),
         (502, b"<html>", Transient, True, "502"),
         (429, b"", Transient, False, "429"),
+        (429, coded(50000), Transient, False, "429"),
+        # Taken and too much at once: nobody knows.
+        (429, coded(0), Transient, True, "429"),
         (401, b"", Hopeless, False, "401"),
         (403, b"", Hopeless, True, "403"),
         (404, b"", Hopeless, False, "404"),
         (404, coded(404), Hopeless, False, "404"),
+        (404, b'{"code": 0, "mess', Transient, True, "404"),
         (413, b"", Refused, True, "413"),
     ],
 )
@@ -136,6 +141,23 @@ def test_the_wait_is_told_by_either_header(headers: dict[str, str], seconds: flo
     assert abs(failure.value.wait - timedelta(seconds=seconds)) < timedelta(seconds=1)
 
 
+def test_a_moment_is_measured_by_the_backends_own_clock() -> None:
+    date, reset = "Thu, 01 Jan 2026 12:00:00 GMT", "1767268809"
+
+    with pytest.raises(Transient) as failure:
+        read_answer(answer(200, coded(40008), date=date, x_ratelimit_reset=reset), SENT)
+
+    assert failure.value.wait == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, coded(50000)), (200, coded(50000)), (503, b"")])
+def test_a_fault_that_tells_how_long_is_waited_out(status: int, body: Any) -> None:
+    with pytest.raises(Transient) as failure:
+        read_answer(answer(status, body, retry_after="7"), SENT)
+
+    assert (failure.value.wait, failure.value.may_have_run) == (timedelta(seconds=7), True)
+
+
 @pytest.mark.parametrize("unit", [1, 1000])
 def test_a_moment_since_1970_is_told_by_the_reset_header(unit: int) -> None:
     moment = str(int(time.time() + 100) * unit)
@@ -161,8 +183,9 @@ def test_a_moment_since_1970_is_told_by_the_reset_header(unit: int) -> None:
         ({"code": 50000}, Verdict.UNKNOWN),
         ({"success": True, "code": 40000}, Verdict.UNKNOWN),
         ({"success": False, "code": 0}, Verdict.UNKNOWN),
-        ({}, Verdict.UNKNOWN),
+        ({}, Verdict.ACCEPTED),
         ({"success": "true"}, Verdict.UNKNOWN),
+        ({"error": "locked"}, Verdict.UNKNOWN),
     ],
 )
 @pytest.mark.parametrize("ident", ["1", 1])
@@ -239,6 +262,7 @@ def one_page(**changes: Any) -> bytes:
         ({"records": [], "total_count": 0}, Verdict.ABSENT),
         ({"records": [], "total_count": 1}, Verdict.FAILED),
         ({"total_count": 2}, Verdict.FAILED),
+        ({"records": [{"id": "5", "value": {"sku": 5.5}}]}, Verdict.FAILED),
         ({"records": [{"id": "5", "value": {"sku": "A-2"}}]}, Verdict.FAILED),
         ({"records": [{"id": "5", "value": {"sku": True}}]}, Verdict.FAILED),
         ({"table_info": {"fields": [{"name": "sku", "unique": "true"}]}}, Verdict.REJECTED),
@@ -255,6 +279,43 @@ def test_a_filter_is_never_turned_into_another_record(
 
         assert [found.verdict for found in reply.findings.values()] == [verdict]
         assert len(wire.requests) == 1
+        adapter.close()
+
+
+@pytest.mark.parametrize("held", [5, 5.0, "5"])
+def test_a_number_is_the_number_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, held: Any
+) -> None:
+    page = one_page(records=[{"id": "7", "value": {"sku": held}}])
+    with Wire(page, stays_open=True) as wire:
+        adapter = make(wire.url, monkeypatch)
+
+        # The answer to the deletion is the page as well, and proves nothing.
+        with pytest.raises(Transient):
+            adapter.delete(by_key(adapter, [{"filter": {"sku": 5}}]), until=soon())
+
+        assert b'"delete_data":[{"record_id":"7"}]' in wire.requests[-1]
+        adapter.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({}, Presence.THERE),
+        ({"records": [], "total_count": 0}, Presence.GONE),
+        ({"total_count": 0}, Presence.THERE),
+        ({"records": [], "total_count": 1}, Presence.THERE),
+        ({"records": [], "total_count": 0, "table_info": {"fields": []}}, None),
+    ],
+)
+def test_a_record_that_is_shown_or_counted_is_there(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seen: Presence | None
+) -> None:
+    with Wire(one_page(**changes)) as wire:
+        adapter = make(wire.url, monkeypatch)
+        sent = by_key(adapter, [{"filter": {"sku": "A-1"}}])
+
+        assert adapter.probe(sent, until=soon()) == dict.fromkeys(sent if seen else (), seen)
         adapter.close()
 
 
@@ -288,15 +349,40 @@ def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
         assert '"success": true' in json.dumps(document)
 
 
+STATUS = st.sampled_from([200, 200, 200, 302, 400, 401, 403, 404, 429, 500, 503])
+RECORDS = st.fixed_dictionaries(
+    {"id": st.sampled_from(["1", "2", 1, 2])},
+    optional={"value": st.sampled_from([None, {}, {"sku": "A-1"}, {"sku": "B"}])},
+)
+BARE = st.fixed_dictionaries(
+    {
+        "table_info": st.sampled_from([True, True, False, "true"]).map(
+            lambda unique: {"fields": [{"name": "sku", "unique": unique}]}
+        ),
+        "records": st.lists(RECORDS, max_size=2),
+        "total_count": st.sampled_from([0, "0", 1, 2, -1, None, 1.0]),
+    }
+)
+PAGES = BARE | BARE.map(lambda page: {"code": 0, "data": page})
+
+
+def written(status: int, document: Any) -> bytes:
+    return ok(json.dumps(document).encode(), status=f"{status} So")
+
+
+def _shows_nothing(reply: bytes) -> bool:
+    return b'"records": []' in reply and (
+        b'"total_count": 0' in reply or b'"total_count": "0"' in reply
+    )
+
+
 def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Wire() as wire:
         adapter = make(wire.url, monkeypatch, verify="filters")
 
-        @given(
-            st.binary(max_size=300) | JSON.map(lambda document: ok(json.dumps(document).encode()))
-        )
+        @given(st.binary(max_size=300) | st.builds(written, STATUS, JSON | PAGES))
         @settings(max_examples=100, deadline=None)
         def answer_with(reply: bytes) -> None:
             wire.answer = reply
@@ -308,6 +394,11 @@ def test_whatever_bytes_come_nothing_but_the_three_errors_is_raised(
                     continue
                 if isinstance(told, Reply):
                     assert_sound(told, sent)
+                    gone = gone_keys(told)
+                else:
+                    gone = {key for key, seen in told.items() if seen is Presence.GONE}
+                # The same page comes before and after: what it shows is there.
+                assert not gone or b'"success": true' in reply or _shows_nothing(reply)
 
         answer_with()
         adapter.close()

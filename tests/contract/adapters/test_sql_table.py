@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api_adapters.base import Adapter, Deadline, Item, Reply
-from api_adapters.contract import AdapterContract, assert_sound, by_key, soon
-from api_adapters.errors import BadItem, BadQuery, Hopeless, Transient
+from api_adapters.contract import AdapterContract, FreePace, assert_sound, by_key, soon
+from api_adapters.errors import BadItem, BadQuery, CallFailed, Hopeless, Transient
 from api_adapters.sql_table import SqlTable, SqlTableSettings
 from tests.contract.adapters.sql_tables import Place, place
 
@@ -81,7 +81,7 @@ class TestIntegers(SqlContract):
 
 class TestTexts(SqlContract):
     table = "CREATE TABLE rows (id VARCHAR(40) PRIMARY KEY)"
-    rows = ("'a'", "'A'", "'17'", "' b '", "'it''s %s :x'")
+    rows = ("'a'", "'A'", "'17'", "' b '", "'it''s %s :x'", "'e\u0301'")
 
     @pytest.fixture
     def existing(self) -> list[Item]:
@@ -89,7 +89,7 @@ class TestTexts(SqlContract):
 
     @pytest.fixture
     def missing(self) -> list[Item]:
-        return ["b", "017", "ü'; DROP TABLE rows; --"]
+        return ["b", "017", "ü'; DROP TABLE rows; --", "\u00e9", "a ", "') OR ('1'='1"]
 
 
 class TestCompound(SqlContract):
@@ -209,7 +209,7 @@ def test_a_column_that_ignores_case_loses_only_what_was_named(tmp_path: Path) ->
 def test_no_item_is_altered_on_its_way_into_a_key(item: str | int) -> None:
     adapter = SqlTable(
         SqlTableSettings(adapter="sql_table", url="sqlite:///x", table="t", key=["id"]),
-        pace=None,  # type: ignore[arg-type]
+        pace=FreePace(),
     )
     try:
         assert adapter.key(item) == str(item)
@@ -239,6 +239,68 @@ def test_a_protected_row_is_denied_and_the_others_are_deleted(base: Place, rule:
     assert list(verdicts(reply).values()).count("deleted") == 97
     assert base.run("SELECT id FROM rows ORDER BY id") == [(number,) for number in kept]
     adapter.close()
+
+
+@pytest.mark.parametrize("code", ["P0001", "P0004", "45000", "27000", "38000", "MY001"])
+def test_whatever_a_trigger_raises_takes_nobody_along(tmp_path: Path, code: str) -> None:
+    with place("postgresql", tmp_path) as base:
+        raising(base, code)
+
+        reply = base.adapter().delete({"1": 1, "2": 2, "3": 3}, until=soon())
+
+        assert codes(reply) == {"1": None, "2": "trigger", "3": None}
+        assert verdicts(reply)["2"] == "denied"
+
+
+def test_a_value_that_a_trigger_cannot_reckon_with_takes_nobody_along(tmp_path: Path) -> None:
+    with place("postgresql", tmp_path) as base:
+        raising(base, "22012")
+
+        reply = base.adapter().delete({"1": 1, "2": 2, "3": 3}, until=soon())
+
+        assert verdicts(reply) == {"1": "deleted", "2": "rejected", "3": "deleted"}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "may_have_run", "closes"),
+    [
+        # As a replica says it, whoever reads from it.
+        ("25006", Hopeless, False, True),
+        ("42501", Hopeless, False, False),
+        # As a proxy before the database says that it lost it.
+        ("08006", Transient, True, None),
+        ("40001", Transient, False, None),
+        ("57014", Transient, False, None),
+        ("XX001", Hopeless, False, False),
+    ],
+)
+def test_an_error_is_sorted_by_its_class(
+    tmp_path: Path,
+    code: str,
+    kind: type[CallFailed],
+    closes: bool | None,  # noqa: FBT001 - a column of the table
+    *,
+    may_have_run: bool,
+) -> None:
+    with place("postgresql", tmp_path) as base:
+        raising(base, code)
+
+        with pytest.raises(kind) as failure:
+            base.adapter().delete({"2": 2}, until=soon())
+
+        assert failure.value.may_have_run is may_have_run
+        assert getattr(failure.value, "closes_target", None) is closes
+
+
+def raising(base: Place, code: str) -> None:
+    """A table of which the row 2 raises an error when it is deleted."""
+    base.run(
+        PARENTS,
+        *HUNDRED[:4],
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF OLD.id = 2"
+        f" THEN RAISE 'no' USING ERRCODE = '{code}'; END IF; RETURN OLD; END$$",
+        "CREATE TRIGGER keep BEFORE DELETE ON rows FOR EACH ROW EXECUTE FUNCTION keep()",
+    )
 
 
 def test_a_row_that_a_trigger_keeps_is_denied(base: Place) -> None:
@@ -331,7 +393,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         SqlTableSettings(
             adapter="sql_table", url=f"sqlite:///{tmp_path / 'no'}", table="t", key=["id"]
         ),
-        pace=None,  # type: ignore[arg-type]
+        pace=FreePace(),
     )
 
     with pytest.raises(Hopeless) as failure:
@@ -361,6 +423,20 @@ def test_an_address_may_lie_in_a_secret(base: Place, tmp_path: Path) -> None:
     adapter.close()
 
 
+def test_every_request_passes_the_pace(base: Place) -> None:
+    base.run(PARENTS, *HUNDRED[:2])
+    adapter = base.adapter()
+    pace = adapter._pace
+    assert isinstance(pace, FreePace)
+
+    adapter.check(until=soon())
+    assert pace.entered == 2
+    adapter.probe({"0": 0}, until=soon())
+    assert pace.entered == 3
+    adapter.delete({"0": 0, "7": 7}, until=soon())
+    assert pace.entered == 4
+
+
 # -- faults that pass ------------------------------------------------------------------
 
 
@@ -369,7 +445,7 @@ def test_nobody_there_has_done_nothing() -> None:
         SqlTableSettings(
             adapter="sql_table", url="postgresql://me@127.0.0.1:1/x", table="t", key=["id"]
         ),
-        pace=None,  # type: ignore[arg-type]
+        pace=FreePace(),
     )
 
     with pytest.raises(Transient) as failure:
@@ -517,7 +593,7 @@ def test_a_query_that_narrows_nothing_or_names_more_is_refused(
     [
         {"where": [{"column": "id", "op": "=", "value": "x"}]},
         {"where": [{"column": "id", "op": "=", "value": True}]},
-        {"older_than": {"column": "kind", "age": "1d"}},
+        {"older_than": {"column": "id", "age": "1d"}},
     ],
 )
 def test_a_value_of_another_type_is_refused(dated: SqlTable, query: dict[str, Any]) -> None:
