@@ -164,6 +164,17 @@ jobs = Table(
     Column("planner_until", Moment),
     # The closing tally as JSON.
     Column("tally", Text),
+    # The standing order that asked for it, and what that was then.
+    Column("purge", String(64)),
+    Column("purge_digest", String(64)),
+    # More items than this wait for approval, whatever the target says.
+    Column("max_items", BigInteger),
+    # A digest of the items that a person was shown: what is approved is what is deleted.
+    Column("items_digest", String(64)),
+    # When its share of failures was last looked at.
+    Column("checked_at", Moment),
+    # When its items were dropped because of their age.
+    Column("pruned_at", Moment),
     Index("jobs_by_parent", "parent"),
     Index(
         "jobs_running",
@@ -280,6 +291,49 @@ events = Table(
     Column("detail", Text, nullable=False),
     Index("events_by_job", "job", "id"),
     sqlite_autoincrement=True,
+)
+
+purges = Table(
+    "purges",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    # Of its target's fingerprint and its query, as it is configured now.
+    Column("digest", String(64), nullable=False),
+    # The digest that a person approved.
+    Column("approved", String(64)),
+    # When it was first seen as it is: nothing before is due.
+    Column("registered_at", Moment, nullable=False),
+    # The last due moment that was decided.
+    Column("due_at", Moment),
+)
+
+purge_runs = Table(
+    "purge_runs",
+    metadata,
+    Column("purge", String(64), primary_key=True),
+    Column("due_at", Moment, primary_key=True),
+    # None where nothing was begun; the outcome says why.
+    Column("job", String(36)),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+    Column("by_hand", Boolean, nullable=False, default=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+#: Keys that must stay.
+protected = Table(
+    "protected",
+    metadata,
+    Column("target", String(64), primary_key=True),
+    Column("key", LargeBinary(16), primary_key=True),
+    # As it was given, for whoever lists them.
+    Column("item", Text, nullable=False),
+    Column("reason", Text),
+    Column("until", Moment),
+    Column("os_user", Text),
+    Column("by", Text),
+    Column("created_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: One row: when somebody last looked for work that nobody was told of.
