@@ -47,7 +47,7 @@ from api_adapters.base import (
 from api_adapters.errors import BadItem, CallFailed, Hopeless, Refused, Transient
 from api_adapters.http import Http
 from api_adapters.request import Link, Request, as_json
-from api_adapters.settings import HttpSettings, Secret
+from api_adapters.settings import AccountName, HttpSettings, Secret, account_name
 from api_adapters.token import SharedToken
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -57,7 +57,7 @@ _BASE = "base_url, which ends in /api/v1"
 class BasIpSettings(HttpSettings):
     """`base_url` ends in /api/v1; a login, or a token from elsewhere."""
 
-    username: str | None = Field(default=None, min_length=1)
+    username: AccountName | None = None
     password: Secret | None = None
     token: Secret | None = None
     delete_method: Literal["DELETE", "POST"] = "DELETE"
@@ -152,7 +152,7 @@ class BasIp(Adapter):
     def _login(self) -> Request:
         password = self._settings.password.reveal() if self._settings.password else ""
         digest = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
-        query = {"username": self._settings.username or "", "password": digest}
+        query = {"username": account_name(self._settings.username), "password": digest}
         return Request("GET", "/login", "log in", query=query)
 
     def _info(self) -> Link:

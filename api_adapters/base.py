@@ -189,6 +189,15 @@ class Adapter(ABC):
             BadItem: the item is not valid for this backend.
         """
 
+    def is_key_known(self, item: Item) -> bool:
+        """Whether `key` says which thing is deleted, before anybody asks the backend.
+
+        Pure and local; only asked of items that have a key. An item for which
+        it is false, such as a filter, may mean a thing that must stay: it is
+        never sent while some of its target are protected.
+        """
+        return True
+
     @abstractmethod
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
         """Delete items, given by key; never called with none.

@@ -87,6 +87,10 @@ class Gptbots(Adapter):
         """The record id itself, or the filter as JSON, which is no record id's form."""
         return key_of(read_item(item))
 
+    def is_key_known(self, item: Item) -> bool:
+        """A filter says only when it is looked up which record it means."""
+        return isinstance(read_item(item), str)
+
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
         work = Work(
             {key: read_item(item) for key, item in items.items()}, spare=until.seconds_left / 3

@@ -44,7 +44,7 @@ from api_adapters.oauth import Consent
 from api_adapters.parting import cut_by_length, in_parts
 from api_adapters.query import check_names, check_text, holds_a_value, read_limit
 from api_adapters.request import Request, as_form
-from api_adapters.settings import HttpSettings, Secret, Settings
+from api_adapters.settings import AccountName, HttpSettings, Secret, Settings, account_name
 from api_adapters.token import Login, SharedToken
 
 LONGEST_ADDRESS = 8_000
@@ -64,7 +64,7 @@ _RECORD_TYPES = ("all", "person", "company")
 class NimbleOAuth(Settings):
     """The application, and the consent that a user gave to it."""
 
-    client_id: str = Field(min_length=1)
+    client_id: AccountName
     client_secret: Secret
     refresh_token: Secret
 
@@ -72,7 +72,7 @@ class NimbleOAuth(Settings):
         """What the token endpoint is asked with; reads the client's secret."""
         return {
             "grant_type": "refresh_token",
-            "client_id": self.client_id,
+            "client_id": account_name(self.client_id),
             "client_secret": self.client_secret.reveal(),
             "refresh_token": refresh_token,
         }

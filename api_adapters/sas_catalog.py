@@ -24,7 +24,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,7 +51,7 @@ from api_adapters.sas_catalog_answers import (
     read_answer,
     read_page,
 )
-from api_adapters.settings import HttpSettings, Secret, Settings
+from api_adapters.settings import AccountName, HttpSettings, Secret, Settings, account_name
 from api_adapters.token import Login, SharedToken
 
 SELECTION = "application/vnd.sas.selection+json"
@@ -68,9 +68,9 @@ _QUERY_NAMES = ("filter", "collection", "limit")
 class SasOAuth(Settings):
     """A client, alone or on behalf of a user."""
 
-    client_id: str = Field(pattern=r"^[^:\x00-\x1f]+$")
+    client_id: Annotated[str, Field(pattern=r"^[^:\x00-\x1f]+$")] | Secret
     client_secret: Secret
-    username: str | None = Field(default=None, min_length=1)
+    username: AccountName | None = None
     password: Secret | None = None
 
     @model_validator(mode="after")
@@ -84,11 +84,15 @@ class SasOAuth(Settings):
         if self.username is None or self.password is None:
             return {"grant_type": "client_credentials"}
         password = self.password.reveal()
-        return {"grant_type": "password", "username": self.username, "password": password}
+        return {
+            "grant_type": "password",
+            "username": account_name(self.username),
+            "password": password,
+        }
 
     def basic(self) -> str:
         """The header that the client shows itself with; reads its secret."""
-        pair = f"{self.client_id}:{self.client_secret.reveal()}"
+        pair = f"{account_name(self.client_id)}:{self.client_secret.reveal()}"
         return "Basic " + b64encode(pair.encode()).decode("ascii")
 
 

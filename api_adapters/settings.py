@@ -62,6 +62,7 @@ def _plain_proxy(address: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
+Glob = Annotated[str, Field(min_length=1, max_length=1024)]
 ProxyUrl = Annotated[BaseUrl, AfterValidator(_plain_proxy)]
 
 
@@ -117,6 +118,20 @@ class Secret(Settings):
         return secret
 
 
+#: A name that is no secret, said in the file or kept where the secrets are.
+AccountName = Annotated[str, Field(min_length=1)] | Secret
+
+
+def account_name(name: AccountName | None) -> str:
+    """The name itself. Raises Hopeless: its place cannot be read."""
+    match name:
+        case None:
+            return ""
+        case Secret():
+            return name.reveal()
+    return name
+
+
 class TargetSettings(Settings):
     """What every target can be told; what is left out is the adapter's."""
 
@@ -130,6 +145,11 @@ class TargetSettings(Settings):
     plan_valid_for: Duration = timedelta(hours=24)
     max_items: int | None = Field(default=None, ge=1)
     retain_for: Duration | None = None
+    #: Globs over the canonical key: what matches one is never sent.
+    protect: Annotated[tuple[Glob, ...], Field(strict=False)] = ()
+    #: A larger share of failures after so many decided items stops a job.
+    max_failures: float = Field(default=0.5, gt=0, le=1, strict=False)
+    failures_after: int = Field(default=1_000, ge=1)
 
 
 class HttpSettings(TargetSettings):

@@ -9,22 +9,23 @@ from typing import Any
 from api_adapters.base import Adapter, Evidence, Item, Verdict
 from api_adapters.errors import BadItem, BadQuery
 from worker.errors import RefusedRequest
+from worker.guarding import NO_GUARD, Guard, kept_mark
 from worker.item import (
     MAX_CODE,
+    MAX_DEPTH,
     MAX_ITEM_BYTES,
     MAX_KEY_BYTES,
     MAX_MESSAGE,
     Landed,
     Mark,
     digest_of_key,
+    is_too_deep,
+    legible,
+    size_of,
     to_json,
 )
 from worker.store.base import Chunk
 from worker.target import Target
-
-#: Objects within objects, and lists, that an item may hold.
-MAX_DEPTH = 64
-_FLAT = str | int | float | None
 
 
 def admit(
@@ -32,13 +33,15 @@ def admit(
     *,
     target: str,
     key_of: Callable[[Item], str],
+    guard: Guard = NO_GUARD,
     number: int = 0,
     chunk_items: int = 0,
 ) -> Chunk:
     """Make a chunk of what was given; an item that is none is refused alone.
 
     Nothing is dropped: every value keeps its position, and one that cannot be
-    deleted lands with its verdict, so that it is told in the results.
+    deleted, or that `guard` keeps, lands with its verdict, so that it is told
+    in the results.
 
     Raises:
         RefusedRequest: `too_large`, an item is over 16 KiB and cannot be kept
@@ -46,7 +49,7 @@ def admit(
     """
     first = number * chunk_items
     landed = [
-        _land(first + index, value, target=target, key_of=key_of)
+        _land(first + index, value, target=target, key_of=key_of, guard=guard)
         for index, value in enumerate(values)
     ]
     content = sha256()
@@ -84,7 +87,9 @@ def is_item(value: Any) -> bool:
     return isinstance(value, str | int | dict) and not isinstance(value, bool)
 
 
-def _land(position: int, value: Any, *, target: str, key_of: Callable[[Item], str]) -> Landed:
+def _land(
+    position: int, value: Any, *, target: str, key_of: Callable[[Item], str], guard: Guard
+) -> Landed:
     """One value as it comes in."""
     text = _text(position, value)
     if not is_item(value):
@@ -101,7 +106,9 @@ def _land(position: int, value: Any, *, target: str, key_of: Callable[[Item], st
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         message = f"its key is longer than {MAX_KEY_BYTES} bytes"
         return Landed(position, text, None, _refusal("key_too_long", message))
-    return Landed(position, text, digest_of_key(target, key))
+    why = guard.why_kept(value, key)
+    refusal = kept_mark(Mark(), why) if why is not None else None
+    return Landed(position, text, digest_of_key(target, key), refusal)
 
 
 def _text(position: int, value: Any) -> str:
@@ -115,28 +122,13 @@ def _text(position: int, value: Any) -> str:
     text = to_json(value)
     # ASCII escapes are longer than what was given, so only a long text is
     # measured as it was.
-    if len(text) > MAX_ITEM_BYTES and _size(value) > MAX_ITEM_BYTES:
+    if len(text) > MAX_ITEM_BYTES and size_of(value) > MAX_ITEM_BYTES:
         raise RefusedRequest(
             "too_large",
             f"the item at position {position} is larger than {MAX_ITEM_BYTES} bytes",
             data={"position": position, "limit": MAX_ITEM_BYTES},
         )
     return text
-
-
-def is_too_deep(value: Any) -> bool:
-    """Whether reading it again could exhaust a stack that is fuller than ours.
-
-    >>> is_too_deep({"a": [{"b": 1}]})
-    False
-    """
-    layer = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [one.values() if isinstance(one, dict) else one for one in layer]
-        layer = [v for one in inner if not isinstance(one, _FLAT) for v in one]
-        if not layer:
-            return False
-    return True
 
 
 def admit_query(
@@ -183,12 +175,7 @@ def is_plain(query: Mapping[str, Any]) -> bool:
         return False
 
 
-def _size(value: Any) -> int:
-    """Bytes of a value as JSON in UTF-8."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
 def _refusal(code: str, message: str) -> Mark:
     """The outcome of an item that is refused at the door; it was never sent."""
-    return Mark(Verdict.REJECTED, Evidence.NONE, code[:MAX_CODE], message[:MAX_MESSAGE])
+    code, message = legible(code, length=MAX_CODE), legible(message, length=MAX_MESSAGE)
+    return Mark(Verdict.REJECTED, Evidence.NONE, code, message)

@@ -14,6 +14,7 @@ from kombu import Queue
 
 from worker.assembly import read_places
 from worker.embedded.valkey import Valkey
+from worker.envelopes import read_envelopes_carefully
 from worker.environment import Environment, make_data_dir
 from worker.errors import BadConfiguration
 from worker.quiet import read_plain_json
@@ -122,6 +123,7 @@ app.add_defaults(_configure)
 def _start_worker(**_: Any) -> None:
     """What a worker needs before it connects."""
     read_plain_json()
+    read_envelopes_carefully()
     _start_embedded()
 
 
@@ -135,6 +137,7 @@ def _start_clock(**_: Any) -> None:
 def _start_child(**_: Any) -> None:
     """A child of another pool than that of threads reads messages alike."""
     read_plain_json()
+    read_envelopes_carefully()
 
 
 #: The embedded server, held for as long as this process lives.

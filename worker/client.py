@@ -427,13 +427,13 @@ class _Order:
 
         So many of the first items' size fill half a MiB, which leaves room for
         later ones that are eight times as large in the 4 MiB of a message, and
-        is 10,000 for ids of up to 50 bytes. 80 fit whatever they are: an item is
-        at most 16 KiB, and three times that when its letters are written as
+        is 10,000 for ids of up to 50 bytes. 40 fit whatever they are: an item is
+        at most 16 KiB, and six times that when its letters are written as
         ASCII. Equal items give an equal number, so that a job can be sent again.
         """
         first = self.first or [""]
         size = max(sum(map(len, first)), 1)
-        return min(_MOST_ITEMS, max(80, len(first) * _MOST_BYTES // (2 * size)))
+        return min(_MOST_ITEMS, max(40, len(first) * _MOST_BYTES // (2 * size)))
 
 
 class _Talk:
@@ -507,7 +507,7 @@ class _Talk:
         accepted = []
         for id_, answer in answers.items():
             refusal = _refusal(answer)
-            if refusal is not None and refusal.code == "store_unavailable":
+            if refusal is not None and refusal.code in {"store_unavailable", "failed"}:
                 self._trouble = refusal
                 self._send_at[id_] = time.monotonic() + _STORE_COMES_BACK_AFTER
                 continue
@@ -518,7 +518,8 @@ class _Talk:
         return accepted
 
     def _give_up(self) -> NoReturn:
-        if isinstance(self._trouble, Refused):
+        # What failed may have been done all the same: that is no refusal.
+        if isinstance(self._trouble, Refused) and self._trouble.code != "failed":
             raise self._trouble
         raise NoAnswer(self._job) from self._trouble
 
@@ -635,11 +636,30 @@ def _texts(items: Iterable[Item]) -> Iterator[str]:
         raise TypeError(f"expected an iterable of items, found one {type(items).__name__}")
     for position, item in enumerate(items):
         try:
-            text = _encode(item)
+            text = _text_of(item)
         except (TypeError, ValueError, RecursionError) as error:
             message = f"the item at position {position} cannot be sent as JSON: {error}"
             raise ValueError(message) from None
         yield text
+
+
+def _text_of(item: Item) -> str:
+    """An item as JSON. Raises TypeError, ValueError, RecursionError."""
+    if isinstance(item, dict) and not _has_text_keys(item):
+        raise TypeError("the keys of an object have to be texts")
+    return _encode(item)
+
+
+def _has_text_keys(value: Any) -> bool:
+    """Whether JSON would carry the keys of all objects in it as they are."""
+    match value:
+        case dict():
+            return all(isinstance(key, str) for key in value) and all(
+                map(_has_text_keys, value.values())
+            )
+        case list() | tuple():
+            return all(map(_has_text_keys, value))
+    return True
 
 
 def _refusal(answer: Mapping[str, Any]) -> Refused | None:

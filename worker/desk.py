@@ -9,9 +9,10 @@ from typing import Any
 from api_adapters.base import Adapter
 from api_adapters.errors import BadSettings
 from worker import requests
-from worker.admitting import MAX_DEPTH, is_item, is_too_deep
+from worker.admitting import is_item
 from worker.errors import RefusedRequest, StoreUnavailable
-from worker.item import digest_of_key
+from worker.guarding import BY_GLOB, UNKNOWN_KEY, glob_of
+from worker.item import MAX_DEPTH, digest_of_key, is_too_deep
 from worker.job import Job, JobId, JobState, moment_text
 from worker.planner import Planner
 from worker.store.base import Mention, Store, Who
@@ -132,14 +133,31 @@ class Desk:
                 "unknown_target", f"there is no target '{target}'", data={"target": target}
             )
         mentions: Sequence[Mention] = ()
+        protection = None
         if (key := self._key(target, item)) is not None:
             mentions = self._store.mentions(digest_of_key(target, key), limit=MOST_MENTIONS)
+            protection = self._protection(target, item, key)
         return {
             "target": target,
             "item": item,
-            "protected": False,
+            "protected": protection is not None,
+            "protection": protection,
             "jobs": [_mention(one) for one in mentions],
         }
+
+    def _protection(self, target: str, item: Any, key: str) -> dict[str, Any] | None:
+        """Why an item is never sent, until when, and who said so; None where nothing keeps it."""
+        nobody = {"until": None, "os_user": None, "by": None, "created_at": None}
+        if (kept := self._store.protection(target, digest_of_key(target, key))) is not None:
+            return {name: value for name, value in kept.as_json().items() if name != "item"}
+        globs = self._targets[target].settings.protect
+        if (glob := glob_of(globs, key)) is not None:
+            return {"reason": f"{BY_GLOB}: {glob}", **nobody}
+        has_keys = bool(globs or self._store.protections(target, after=b"", limit=1))
+        guard = self._targets[target].guard(self._adapters(target))
+        if guard.why_kept(item, key, has_keys=has_keys) is not None:
+            return {"reason": UNKNOWN_KEY, **nobody}
+        return None
 
     def _key(self, target: str, item: Any) -> str | None:
         """The item's key; what is no item of this target was never sent under any."""

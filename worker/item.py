@@ -11,11 +11,15 @@ from worker.job import moment_text
 
 MAX_ITEM_BYTES = 16 * 1024
 MAX_KEY_BYTES = 1024
+#: Objects within objects, and lists, that an item may hold.
+MAX_DEPTH = 64
 #: Items in one chunk, and so in one request.
 MAX_CHUNK_ITEMS = 10_000
 #: An item's text, a code and a message of an outcome are cut to these lengths.
 MAX_CODE = 64
 MAX_MESSAGE = 300
+
+_FLAT = str | int | float | None
 
 
 def to_json(value: Any) -> str:
@@ -31,6 +35,45 @@ def from_json(text: str) -> Item:
     """What `to_json` was given."""
     item: Item = json.loads(text)
     return item
+
+
+def size_of(value: Any) -> int:
+    r"""Bytes of a value as JSON in UTF-8: what the limit of an item is about.
+
+    >>> size_of("ü"), size_of("\"")
+    (4, 4)
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether reading it again could exhaust a stack that is fuller than ours.
+
+    >>> is_too_deep({"a": [{"b": 1}]})
+    False
+    """
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in layer]
+        layer = [v for one in inner if not isinstance(one, _FLAT) for v in one]
+        if not layer:
+            return False
+    return True
+
+
+def legible(text: str, *, length: int) -> str:
+    r"""At most so many characters of a text of somebody else's, in one line.
+
+    No store keeps half a surrogate pair, and PostgreSQL no zero byte.
+
+    >>> legible("no\0such\nid", length=7)
+    'no such'
+    """
+    cut = text[:length]
+    if cut.isprintable():
+        return cut
+    return "".join(one if one.isprintable() else " " for one in cut)
 
 
 def digest_of_key(target: str, key: str) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 from api_adapters.base import Evidence, Finding, Reply, Verdict
 from api_adapters.errors import CallFailed, Hopeless, Paced, Refused, Transient
 from worker.batch import Batch, Claimed, Returned, give_back
-from worker.item import MAX_CODE, MAX_MESSAGE, Mark
+from worker.guarding import kept_mark
+from worker.item import MAX_CODE, MAX_MESSAGE, Mark, legible
 from worker.retrying import LONGEST_PATIENCE, RetryRules, told_wait
 from worker.splitting import can_split, halve
 
@@ -28,15 +29,22 @@ class Circumstances:
 
 
 def judge(
-    claimed: Claimed, keys: Mapping[int, str], reply: Reply, *, given: Circumstances
+    claimed: Claimed,
+    keys: Mapping[int, str],
+    reply: Reply,
+    *,
+    given: Circumstances,
+    kept: Mapping[int, str] | None = None,
 ) -> Returned:
     """Decide what one reply means for one batch of the call.
 
     Pure: the same arguments always give the same decision. `keys` names the
     positions by key; a position that is not in it cannot be sent any more and
-    is rejected.
+    is rejected. `kept` are those that must stay and were not sent, with why.
     """
     marks = _marks(claimed, keys, reply)
+    if kept:
+        marks |= _keep(claimed, kept)
     still_open = [position for position, mark in marks.items() if not mark.is_final]
     tried = [position for position in still_open if keys[position] not in reply.unsent]
     if not tried:
@@ -92,6 +100,19 @@ def _marks(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> dict[int,
             known[same] = _mark(item.mark, key, reply)
         marks[item.position] = known[same]
     return marks
+
+
+def _keep(claimed: Claimed, kept: Mapping[int, str]) -> dict[int, Mark]:
+    """The outcomes of positions that must stay; alike ones share one mark."""
+    marks: dict[tuple[int, str], Mark] = {}
+    for item in claimed.items:
+        if (why := kept.get(item.position)) is not None:
+            marks.setdefault((id(item.mark), why), kept_mark(item.mark, why))
+    return {
+        item.position: marks[id(item.mark), kept[item.position]]
+        for item in claimed.items
+        if item.position in kept
+    }
 
 
 def judge_loss(claimed: Claimed, *, given: Circumstances) -> Returned:
@@ -241,5 +262,5 @@ def _with(returned: Returned, **changes: Any) -> Returned:
 
 
 def _cut(text: str | None, length: int) -> str | None:
-    """At most so many characters of a text."""
-    return text if text is None else text[:length]
+    """At most so many characters of a text, that can be kept and shown."""
+    return text if text is None else legible(text, length=length)

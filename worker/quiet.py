@@ -8,11 +8,13 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from math import isinf
 from typing import Any
 
 from celery import states
 from celery.app.events import Events
 from celery.events import EventDispatcher
+from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.serialization import register
@@ -39,13 +41,18 @@ def decode(body: str | bytes) -> Any:
 
     kombu's own reader revives objects that have a `__type__`: an item of that
     shape would be altered, or the message dropped after its content was
-    logged. What cannot be read becomes a call that tells so, because a sender
-    who gets no answer waits for ever.
+    logged. What cannot be read, or not by everybody alike, becomes a call that
+    tells so, because a sender who gets no answer waits for ever.
     """
     if len(body) > MAX_MESSAGE_BYTES:
         return _unreadable("too_large", f"a message is at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(
+            body,
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
         return _unreadable("invalid_message", f"the message is not JSON: {reason}")
@@ -59,6 +66,11 @@ def decode(body: str | bytes) -> Any:
 def read_plain_json() -> None:
     """Let this process read message bodies with `decode`."""
     register("json", dumps, decode, content_type="application/json", content_encoding="utf-8")
+
+
+def hide_arguments() -> None:
+    """Keep what the pool logs of a task at DEBUG to itself: it is the whole message."""
+    logging.getLogger("celery.pool").addFilter(_tells_no_arguments)
 
 
 def describe(arguments: Mapping[str, Any]) -> str:
@@ -99,11 +111,15 @@ class QuietRequest(Request):  # type: ignore[misc]  # Celery publishes no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Both stand in log lines, where a line break would begin another one.
+        if not _is_id(self.id):
+            raise InvalidTaskError("its id cannot be shown")
+        self.name = self._type
         shown = describe(self._kwargs) if isinstance(self._kwargs, dict) else ""
         self._argsrepr = "()"
         self._kwargsrepr = shown
         # The task's own context is made of this, and its failures are logged with it.
-        self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=shown)
+        self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=shown, shadow=None)
 
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 (Celery's signature)
         """What `inspect` and so Flower are told: never the arguments themselves."""
@@ -132,6 +148,10 @@ class QuietConsumer(Consumer):  # type: ignore[misc]  # Celery publishes no type
 
     The sender is told, where the message names its id.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        hide_arguments()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """A handler whom no message can end the process with."""
@@ -192,10 +212,43 @@ def _may_be_shown(value: Any) -> bool:
     return isinstance(value, int) and abs(value) < 2**31
 
 
+class _Ambiguous(ValueError):
+    """JSON that one reader takes for this and another for that."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(msg)
+        self.msg = msg
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as it stands there, or none: of two values one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Ambiguous("an object has a key twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    """A fraction; one that is too large would be given back as no JSON."""
+    value = float(text)
+    if isinf(value):
+        raise _Ambiguous("a number is too large")
+    return value
+
+
 def _refuse_constant(name: str) -> Any:
     """NaN and Infinity are no JSON."""
-    message = f"{name} is no JSON number"
-    raise ValueError(message)
+    raise _Ambiguous(f"{name} is no JSON number")
+
+
+def _tells_no_arguments(record: logging.LogRecord) -> bool:
+    """Whether a record of the pool is not about a task that is handed to it."""
+    return not str(record.msg).startswith("TaskPool: Apply")
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a message's id can be shown, and answered under."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_ID
 
 
 def _has_form(value: Any) -> bool:

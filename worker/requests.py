@@ -1,5 +1,6 @@
 """The doors: what other applications may ask for, checked before anything is done."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -11,6 +12,9 @@ from worker.errors import RefusedRequest
 from worker.item import MAX_CHUNK_ITEMS
 from worker.job import JobId
 
+#: Python's own reader takes digits of every script, and blanks, and underscores.
+_ID_LETTERS = re.compile(r"[A-Za-z0-9:{}-]+")
+
 
 def parse_job_id(text: str) -> JobId:
     """A job's id in its one spelling.
@@ -19,7 +23,7 @@ def parse_job_id(text: str) -> JobId:
     '7b2f8c1e-0000-4000-8000-000000000001'
     """
     try:
-        return JobId(str(UUID(text)))
+        return JobId(str(UUID(text if _ID_LETTERS.fullmatch(text) else "")))
     except ValueError:
         raise ValueError("expected a UUID") from None
 
@@ -97,7 +101,7 @@ class Results(Request):
 
     job: Id
     verdict: Verdict | None = Field(default=None, strict=False)
-    after: int | None = Field(default=None, ge=-1)
+    after: int | None = Field(default=None, ge=-1, lt=2**63)
     limit: int = Field(default=1_000, ge=1, le=1_000)
 
 

@@ -15,6 +15,7 @@ def main() -> None:
         misbehave=given.misbehave,
         latency=given.latency,
     )
+    practice.poison.update(given.poison)
     serve(practice, port=given.port, ends_with_parent=given.ends_with_parent)
 
 
@@ -25,6 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=0, help="how many things there are to delete")
     parser.add_argument("--seed", type=int, default=0, help="of the ids and of chance")
     parser.add_argument("--misbehave", default="", help="a plan such as lost/50,busy:2=0.01")
+    parser.add_argument(
+        "--poison", action="append", default=[], help="an item that makes it refuse a call"
+    )
     parser.add_argument("--latency", type=float, default=0, help="seconds that each deletion takes")
     parser.add_argument("--ends-with-parent", action="store_true")
     return parser

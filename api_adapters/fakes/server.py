@@ -126,12 +126,18 @@ def open_practice(
     Raises:
         ValueError: no such vendor, or a plan that cannot be read.
     """
-    if vendor not in vendors():
-        raise ValueError(f"no practice backend {vendor!r}; there are: {', '.join(vendors())}")
-    kind: type[Practice] = import_module(f"api_adapters.fakes.{vendor}").Backend
+    kind = practice_type(vendor)
     practice = kind(kind.ids(items, seed=seed), seed=seed, misbehave=misbehave)
     practice.latency = timedelta(seconds=latency)
     return practice
+
+
+def practice_type(vendor: str) -> type[Practice]:
+    """A vendor's practice backend. Raises ValueError."""
+    if vendor not in vendors():
+        raise ValueError(f"no practice backend {vendor!r}; there are: {', '.join(vendors())}")
+    kind: type[Practice] = import_module(f"api_adapters.fakes.{vendor}").Backend
+    return kind
 
 
 def serve(practice: Practice, *, port: int = 0, ends_with_parent: bool = False) -> None:

@@ -6,6 +6,7 @@ not grow with the rows.
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import chain, islice
@@ -29,8 +30,9 @@ COLUMNS = (
 _ROWS_MEASURED = 200
 _WIDEST = 60
 
-#: What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What a spreadsheet takes for the beginning of a formula: also behind blanks,
+#: which some leave out, and in the full width of East Asian keyboards.
+_FORMULA = re.compile("[\\s\0\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n\0]")
 
 # In ASCII, so that a lone surrogate in an item survives, and no letter of an
 # item can steer a terminal.
@@ -64,7 +66,7 @@ def write_jsonl(rows: Iterable[Row], out: TextIO) -> None:
 
 
 def write_csv(rows: Iterable[Row], out: TextIO) -> None:
-    """Write a header and the rows; an object is its JSON, nothing is an empty cell.
+    """Write a header and the rows; what is no text is its JSON, nothing is an empty cell.
 
     A cell that a spreadsheet would take for a formula begins with an
     apostrophe. So does the item -5: in CSV an integer cannot be told from text.
@@ -92,11 +94,15 @@ def _aligned(lines: Iterable[list[str]], widths: list[int]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        return _JSON.encode(value)
-    return str(value)
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool() | float() | list() | dict():
+            return _JSON.encode(value)
+        case _:
+            return str(value)
 
 
 def _guarded(cell: str) -> str:
@@ -108,7 +114,7 @@ def _guarded(cell: str) -> str:
     if not cell.isascii():
         # A lone surrogate cannot be written as UTF-8.
         cell = cell.encode("utf-8", "backslashreplace").decode()
-    return "'" + cell if cell.startswith(_FORMULA) else cell
+    return "'" + cell if _FORMULA.match(cell) else cell
 
 
 def _printable(cell: str) -> str:

@@ -249,7 +249,7 @@ def print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
     width = None if sys.stdout.isatty() else 1_000
-    Console(markup=False, highlight=False, soft_wrap=True, width=width).print(table)
+    Console(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width).print(table)
 
 
 def _plain(cell: str) -> str:

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from api_adapters.base import Item
 from worker.errors import UnreadableFile
 from worker.sources.lines import (
-    MAX_LINE_BYTES,
     BadLine,
     Line,
     NoItem,
     bounded_lines,
     decode,
+    fitting,
     too_long,
 )
 
@@ -70,7 +71,7 @@ def _items(rows: Iterator[_Row], *, index: int, width: int) -> Iterator[Line]:
             yield BadLine(number, f"{reason} (the row that begins in line {row.line})")
 
 
-def _item(row: _Row, *, index: int, width: int) -> str:
+def _item(row: _Row, *, index: int, width: int) -> Item:
     if row.fault is not None:
         raise NoItem(row.fault)
     # Where a comma was not quoted, the cells are not in their columns.
@@ -79,9 +80,7 @@ def _item(row: _Row, *, index: int, width: int) -> str:
     cell = row.cells[index]
     if not cell.strip():
         raise NoItem("an empty cell")
-    if len(cell.encode()) > MAX_LINE_BYTES:
-        raise too_long(MAX_LINE_BYTES)
-    return cell
+    return fitting(cell)
 
 
 def _rows(lines: Iterator[bytes | None]) -> Iterator[_Row]:

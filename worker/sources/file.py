@@ -25,6 +25,7 @@ from worker.sources.lines import (
     NoItem,
     bounded_lines,
     decode,
+    fitting,
     too_long,
     without_end,
 )
@@ -121,7 +122,7 @@ def _each_line(stream: BinaryIO, read: Callable[[str], Item]) -> Iterator[Line]:
         try:
             if line is None:
                 raise too_long(MAX_LINE_BYTES)
-            yield read(decode(without_end(line)))
+            yield fitting(read(decode(without_end(line))))
         except NoItem as reason:
             yield BadLine(number, str(reason))
 

@@ -6,9 +6,12 @@ from typing import BinaryIO
 
 from api_adapters.base import Item
 from worker.errors import UnreadableFile
+from worker.item import MAX_ITEM_BYTES, is_too_deep, size_of
 
 #: As much as an item may have.
-MAX_LINE_BYTES = 16 * 1024
+MAX_LINE_BYTES = MAX_ITEM_BYTES
+#: A text so short is no item that is too large, whatever its letters are in JSON.
+_SURELY_FITS = MAX_ITEM_BYTES // 6 - 2
 
 _CHUNK = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -74,6 +77,21 @@ def decode(line: bytes) -> str:
         return line.decode()
     except UnicodeDecodeError as error:
         raise NoItem(f"not UTF-8 (byte {error.start + 1} of the line)") from error
+
+
+def fitting(item: Item) -> Item:
+    """An item that the door takes: one that it refuses would cost all the others.
+
+    Raises:
+        NoItem: it is too large as JSON, or nested too deeply.
+    """
+    if isinstance(item, str) and len(item) <= _SURELY_FITS:
+        return item
+    if is_too_deep(item):
+        raise NoItem("nested too deeply")
+    if size_of(item) > MAX_ITEM_BYTES:
+        raise NoItem(f"longer than {MAX_ITEM_BYTES:,} bytes as JSON")
+    return item
 
 
 def too_long(limit: int) -> NoItem:

@@ -276,6 +276,7 @@ def test_a_wrong_base_path_is_no_proof_of_absence() -> None:
         {"oauth": {**OAUTH, "username": "admin"}},
         {"oauth": {**OAUTH, "password": {"env": "P"}}},
         {"oauth": {**OAUTH, "client_id": "a:b"}},
+        {"oauth": {**OAUTH, "client_id": ""}},
         {"token": {"env": "T"}, "template": "/catalog/types/{id}"},
         {"token": {"env": "T"}, "template": "/catalog/instances/"},
         {"token": {"env": "T"}, "template": "/catalog/locks/{id}"},
