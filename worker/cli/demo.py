@@ -3,8 +3,9 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from uuid import uuid4
@@ -12,8 +13,7 @@ from uuid import uuid4
 import typer
 
 from worker.cli.ends import Exit, fail, say
-from worker.cli.following import EVERY, describe, progress_bar, tally_lines
-from worker.cli.jobs import rows_of
+from worker.cli.following import describe, progress_bar, tally_lines
 from worker.cli.places import opened_at
 from worker.cli.running import ALONE, GRACE, START_TIMEOUT
 from worker.cli.submitting import client_of
@@ -21,16 +21,17 @@ from worker.embedded.commands import child_environ, clock_command, worker_comman
 from worker.embedded.processes import Processes
 from worker.embedded.valkey import Valkey
 from worker.environment import CONFIGURATION, DATA_DIR, make_data_dir, read_environment
+from worker.item import Outcome
 from worker.job import JobId, JobStatus
+from worker.store.base import Store
 
 if TYPE_CHECKING:
     from worker.assembly import Deployment
 
-#: What each monitor does wrong, how often: see api_adapters/fakes/faults.py.
-MONITORS = {
-    "lobby": "lost/37,busy:1/61,expired@50,omitted/43",
-    "garage": "busy_date:1/53,error/41,cut/47,truncated/59,shuffled/7",
-}
+#: How often the store is asked, for every job: the workers need the processors.
+EVERY = timedelta(milliseconds=400)
+#: What is read of a report at once.
+PAGE_ROWS, PAGE_BYTES = 10_000, 4 * 2**20
 
 
 class Backend(Protocol):
@@ -48,51 +49,65 @@ class Backend(Protocol):
         """The backend as a target."""
         ...
 
-    def faults(self, outcomes: Iterator[dict[str, Any]]) -> tuple[int, list[str]]:
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The secrets that its configuration names."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """What stood against the deletions, in a line."""
+        ...
+
+    def faults(self, outcomes: Iterable[Outcome]) -> tuple[int, list[str]]:
         """Hold outcomes against the backend itself; how many, and what differs."""
         ...
 
 
 def demo(
-    items: Annotated[int, typer.Option(min=100, help="On the monitors, together.")] = 24_000,
+    items: Annotated[
+        int, typer.Option(min=500, help="On the practice servers, together.")
+    ] = 10_000,
     rows: Annotated[int, typer.Option(min=100, help="In the table.")] = 100_000,
 ) -> None:
-    """Practice servers, thousands of items, real workers, the report."""
-    from worker.cli.monitors import Monitor
-    from worker.cli.visitors import VisitorTable
-
+    """Practice servers of every vendor, a table, real workers, the report."""
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deletions-")))
-        say(
-            f"starting {len(MONITORS)} practice monitors that misbehave, a table of {rows:,} rows, "
-            "Valkey, workers and a clock"
-        )
-        backends: list[Backend] = [
-            stack.enter_context(
-                Monitor(name, items=items // len(MONITORS), seed=number, misbehave=misbehave)
-            )
-            for number, (name, misbehave) in enumerate(MONITORS.items(), start=1)
-        ]
-        backends.append(VisitorTable(folder, rows=rows, seed=1))
+        backends = _start_backends(stack, folder, items=items, rows=rows)
         deployment = stack.enter_context(_working(folder, backends))
         jobs = _submit(deployment, backends)
         ended = _follow(deployment, jobs)
-        for status in ended:
-            for line in tally_lines(status):
+        for status, one in zip(ended, backends, strict=True):
+            for line in (*tally_lines(status), f"  trouble   {one.trouble}"):
                 typer.echo(line)
-        faults = _compare(deployment, backends, jobs)
+        faults = _compare(deployment.store, backends, jobs)
     typer.echo(f"in {time.monotonic() - began:.1f} s, starting and stopping included")
     if faults:
         fail("\n".join(faults[:20]), Exit.SOME_NOT)
 
 
+def _start_backends(stack: ExitStack, folder: Path, *, items: int, rows: int) -> list[Backend]:
+    """A practice server of every vendor, and a table."""
+    from worker.cli.practice_backend import PracticeBackend
+    from worker.cli.vendors import VENDORS
+    from worker.cli.visitors import VisitorTable
+
+    say(
+        f"starting practice servers that misbehave ({', '.join(VENDORS)}), "
+        f"a table of {rows:,} rows, Valkey, workers and a clock"
+    )
+    # They start side by side; the first look at one waits until it listens.
+    servers = [
+        stack.enter_context(PracticeBackend(name, vendor, items=items // len(VENDORS), seed=number))
+        for number, (name, vendor) in enumerate(VENDORS.items(), start=1)
+    ]
+    return [*servers, VisitorTable(folder, rows=rows, seed=1)]
+
+
 @contextmanager
 def _working(folder: Path, backends: list[Backend]) -> Iterator["Deployment"]:
     """A deployment of its own in an empty folder, with real workers and a clock."""
-    from api_adapters.fakes.bas_ip import PASSWORD as PRACTICE_PASSWORD
-    from worker.cli.monitors import PASSWORD
-
     configuration = folder / "deletions.toml"
     targets = [backend.configuration for backend in backends]
     configuration.write_text("\n".join(targets), encoding="utf-8")
@@ -100,8 +115,9 @@ def _working(folder: Path, backends: list[Backend]) -> Iterator["Deployment"]:
         **{name: value for name, value in os.environ.items() if not name.startswith("DELETIONS_")},
         CONFIGURATION: str(configuration),
         DATA_DIR: str(folder / "data"),
-        PASSWORD: PRACTICE_PASSWORD,
     }
+    for one in backends:
+        given.update(one.environment)
     places = read_environment(given, configuration=configuration, cwd=folder)
     with Valkey(make_data_dir(places.data_dir)), opened_at(places) as deployment:
         processes = Processes(places.data_dir, environ=child_environ(given, places))
@@ -126,35 +142,44 @@ def _submit(deployment: "Deployment", backends: list[Backend]) -> dict[str, JobI
 
 def _follow(deployment: "Deployment", jobs: dict[str, JobId]) -> list[JobStatus]:
     """Show every job until all have ended."""
+    ended: dict[JobId, JobStatus] = {}
     with progress_bar() as bar:
         rows = {job: bar.add_task(name, total=None) for name, job in jobs.items()}
-        while True:
-            found = [deployment.store.status(job) for job in jobs.values()]
-            for status in found:
+        while running := [job for job in rows if job not in ended]:
+            for job in running:
+                status = deployment.store.status(job)
                 bar.update(
-                    rows[status.job.id],
+                    rows[job],
                     total=status.job.items or None,
                     completed=status.job.items - status.pending,
                     description=describe(status),
                 )
-            if all(status.job.is_final for status in found):
-                return found
+                if status.job.is_final:
+                    ended[job] = status
             time.sleep(EVERY.total_seconds())
+    return [ended[job] for job in rows]
 
 
-def _compare(
-    deployment: "Deployment", backends: list[Backend], jobs: dict[str, JobId]
-) -> list[str]:
+def _compare(store: Store, backends: list[Backend], jobs: dict[str, JobId]) -> list[str]:
     """Hold the report against what the backends themselves say."""
     faults: list[str] = []
     number = 0
     for one in backends:
-        count, found = one.faults(rows_of(deployment.store, jobs[one.name], None))
+        count, found = one.faults(_report(store, jobs[one.name]))
         number += count
-        faults += found
+        faults += [f"{one.name}: {fault}" for fault in found]
     if not faults:
-        typer.echo(f"{number:,} outcomes agree with what is left on the monitors and in the table")
+        typer.echo(f"{number:,} outcomes agree with the ledgers of the backends, item by item")
     return faults
+
+
+def _report(store: Store, job: JobId) -> Iterator[Outcome]:
+    """Every outcome of a job; no transaction is held between the pages."""
+    after: int | None = -1
+    while after is not None:
+        page = store.results(job, verdict=None, after=after, limit=PAGE_ROWS, size=PAGE_BYTES)
+        yield from page.rows
+        after = page.next
 
 
 def register(app: typer.Typer) -> None:

@@ -1,20 +1,31 @@
 """A practice table in a database of its own, and the mixed lot that is deleted from it."""
 
-import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-#: One row in so many is held by a row of another table.
+from worker.cli.comparing import Ledger, compare
+from worker.cli.lot import Spellings, Stock, mixed_lot
+from worker.item import Outcome
+
+#: One row in so many is held by a row of another table, or asked for by nobody.
 HELD_EVERY = 2_000
+LEFT_EVERY = 1_000
 #: Out of so many items of the lot one is missing, doubled, or malformed.
 MISSING_EVERY = 500
 DOUBLED_EVERY = 500
 MALFORMED_EVERY = 5_000
 
-_MALFORMED: tuple[Any, ...] = ("seventeen", {"badge": 17}, None, 1.5, True)
+#: The same key in another form: a string of digits is that integer.
+_SPELLINGS = Spellings(
+    write=int,
+    respell=str,
+    malformed=({"badge": 17}, None, 1.5, True),
+    # Only a look at the table tells that its keys are integers.
+    refused=("seventeen",),
+)
 
 
 class VisitorTable:
@@ -23,17 +34,24 @@ class VisitorTable:
     name = "visitors"
 
     def __init__(self, folder: Path, *, rows: int, seed: int) -> None:
-        dice = random.Random(seed)  # noqa: S311 (a demonstration that can be repeated)
         self._path = folder / "visitors.sqlite3"
-        self._held = set(range(HELD_EVERY, rows + 1, HELD_EVERY))
-        self._fill(rows)
-        ids = range(1, rows + 1)
-        missing = range(rows + 1, rows + 1 + rows // MISSING_EVERY)
-        # The same key in another form: a string of digits is that integer.
-        doubled = [str(dice.choice(ids)) for _ in range(rows // DOUBLED_EVERY)]
-        malformed = [dice.choice(_MALFORMED) for _ in range(rows // MALFORMED_EVERY)]
-        self.asked: list[Any] = [*ids, *missing, *doubled, *malformed]
-        dice.shuffle(self.asked)
+        self._ids = frozenset(map(str, range(1, rows + 1)))
+        held = range(HELD_EVERY, rows + 1, HELD_EVERY)
+        self._fill(rows, held)
+        there = [str(key) for key in range(1, rows + 1) if key % LEFT_EVERY != 1]
+        missing = [str(key) for key in range(rows + 1, rows + 1 + rows // MISSING_EVERY)]
+        self._lot = mixed_lot(
+            Stock(there, missing, frozenset(map(str, held))),
+            _SPELLINGS,
+            doubled=rows // DOUBLED_EVERY,
+            malformed=rows // MALFORMED_EVERY,
+            seed=seed,
+        )
+
+    @property
+    def asked(self) -> list[Any]:
+        """The mixed lot that is submitted."""
+        return [wanted.item for wanted in self._lot]
 
     @property
     def configuration(self) -> str:
@@ -46,19 +64,27 @@ table = "visitors"
 key = "id"
 """
 
-    def faults(self, outcomes: Iterator[dict[str, Any]]) -> tuple[int, list[str]]:
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """A file has no secrets."""
+        return {}
+
+    @property
+    def trouble(self) -> str:
+        """What stands against a deletion."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            (held,) = connection.execute("SELECT count(*) FROM invoices").fetchone()
+        return f"{held:,} rows are held by another table"
+
+    def faults(self, outcomes: Iterable[Outcome]) -> tuple[int, list[str]]:
         """Hold outcomes against the table itself; how many, and what differs."""
         with closing(sqlite3.connect(self._path)) as connection:
-            left = {key for (key,) in connection.execute("SELECT id FROM visitors")}
-        faults = [f"{self.name}: {key} is left and nothing holds it" for key in left - self._held]
-        number = 0
-        for row in outcomes:
-            number += 1
-            if row["verdict"] in {"deleted", "absent"} and int(row["item"]) in left:
-                faults.append(f"{self.name}: {row['item']} is called gone and is still there")
-        return number, faults
+            rows = connection.execute("SELECT id FROM visitors")
+            left = frozenset(str(key) for (key,) in rows)
+        gone = self._ids - left
+        return compare(self._lot, outcomes, Ledger(remaining=left, deleted=gone, sent=gone))
 
-    def _fill(self, rows: int) -> None:
+    def _fill(self, rows: int, held: Iterable[int]) -> None:
         with closing(sqlite3.connect(self._path)) as connection, connection:
             connection.executescript(
                 """
@@ -71,5 +97,4 @@ key = "id"
                 "INSERT INTO visitors VALUES (?, ?)",
                 ((key, f"badge {key}") for key in range(1, rows + 1)),
             )
-            held = ((key,) for key in sorted(self._held))
-            connection.executemany("INSERT INTO invoices VALUES (?)", held)
+            connection.executemany("INSERT INTO invoices VALUES (?)", ((key,) for key in held))
