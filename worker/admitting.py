@@ -52,10 +52,7 @@ def admit(
         _land(first + index, value, target=target, key_of=key_of, guard=guard)
         for index, value in enumerate(values)
     ]
-    content = sha256()
-    for one in landed:
-        content.update(one.text.encode("ascii"))
-        content.update(b"\n")
+    content = sha256("".join(f"{one.text}\n" for one in landed).encode("ascii"))
     return Chunk(
         number=number,
         items=tuple(landed),
@@ -103,7 +100,8 @@ def _land(
     except Exception as error:  # noqa: BLE001
         message = f"the adapter cannot take it: {type(error).__name__}"
         return Landed(position, text, None, _refusal("invalid_item", message))
-    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+    # No letter takes more than four bytes.
+    if len(key) * 4 > MAX_KEY_BYTES and len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         message = f"its key is longer than {MAX_KEY_BYTES} bytes"
         return Landed(position, text, None, _refusal("key_too_long", message))
     why = guard.why_kept(value, key)
@@ -113,7 +111,7 @@ def _land(
 
 def _text(position: int, value: Any) -> str:
     """The value as JSON. Raises RefusedRequest: `too_large`, `invalid_message`."""
-    if is_too_deep(value):
+    if not isinstance(value, str) and is_too_deep(value):
         raise RefusedRequest(
             "invalid_message",
             f"the item at position {position} is nested more than {MAX_DEPTH} deep",

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from api_adapters.base import Evidence, Item, Verdict
@@ -28,11 +29,16 @@ def to_json(value: Any) -> str:
     >>> to_json({"b": 1, "a": "\ud800"})
     '{"b":1,"a":"\\ud800"}'
     """
+    # What most items are; the whole encoder takes ten times as long for a text.
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
 def from_json(text: str) -> Item:
     """What `to_json` was given."""
+    if text[0] == '"' and "\\" not in text:
+        return text[1:-1]
     item: Item = json.loads(text)
     return item
 
