@@ -36,8 +36,11 @@ from worker.insisting import Insistence
 from worker.item import Outcome
 from worker.job import JobId, JobState
 from worker.planner import Planner
+from worker.purge import Purge
+from worker.purger import Purger
 from worker.requests import Submit
 from worker.rescuer import Rescuer
+from worker.scheduling import Schedule
 from worker.settler import Settler
 from worker.store.base import Store
 from worker.store.memory import MemoryStore
@@ -244,6 +247,7 @@ class House:
         self.bells = RungBells()
         self.pauses: list[float] = []
         self.targets = {"crm": self.target_of("crm", **settings)}
+        self.purges: dict[str, Purge] = {}
         self.is_ending = False
         self.executor = self.make_executor()
         self.settler = Settler(self.store)
@@ -316,6 +320,23 @@ class House:
             targets=self.targets,
             adapters=self.adapters,
         )
+
+    @property
+    def purger(self) -> Purger:
+        """Begins what is due; one more clock each time."""
+        return Purger(self.store, purges=self.purges, targets=self.targets, adapters=self.adapters)
+
+    def order(self, name: str = "old", **changes: Any) -> Purge:
+        """Configure a purge, or configure it anew: every hour, trusted, on `crm`."""
+        given: dict[str, Any] = {
+            "target": "crm",
+            "fingerprint": self.targets["crm"].fingerprint,
+            "query": {"keyword": "old"},
+            "schedule": Schedule(every=timedelta(hours=1)),
+            "trusted": True,
+        }
+        self.purges[name] = Purge(name, **(given | changes))
+        return self.purges[name]
 
     # -- the ways of a job -----------------------------------------------------
 

@@ -17,6 +17,7 @@ from worker.embedded.valkey import Valkey
 from worker.envelopes import read_envelopes_carefully
 from worker.environment import Environment, make_data_dir
 from worker.errors import BadConfiguration
+from worker.listener import Listener
 from worker.quiet import read_plain_json
 
 #: Public tasks and planning; control never waits behind work.
@@ -26,6 +27,10 @@ BELL_QUEUE = "deletions.bells"
 #: Threads of one worker process, unless `-c` says otherwise. They wait for
 #: backends most of the time.
 THREADS = 32
+
+#: How the clock's messages are sent. Clocks of two hosts may differ by some
+#: seconds, so a tick lives for longer than its interval.
+TICK: dict[str, Any] = {"queue": CONTROL_QUEUE, "expires": 60}
 
 WRONG_CONFIGURATION = 2
 
@@ -46,9 +51,9 @@ def _configure() -> dict[str, Any]:
         os.environ.pop(name, None)
     # Bounded sockets: without them a half-open connection hangs for ever.
     transport = {
-        "socket_timeout": 10,
+        "socket_timeout": 5,
         "socket_connect_timeout": 3,
-        "health_check_interval": 10,
+        "health_check_interval": 5,
         # A carrier whose worker died is delivered again after this. Carriers
         # take seconds, and repeating one is safe.
         "visibility_timeout": 60,
@@ -62,10 +67,14 @@ def _configure() -> dict[str, Any]:
         "result_backend": places.result_backend_url,
         "broker_transport_options": transport,
         "result_backend_transport_options": {"visibility_timeout": 60},
-        "redis_socket_timeout": 10,
+        "redis_socket_timeout": 5,
         "redis_socket_connect_timeout": 3,
         "redis_socket_keepalive": is_tcp,
-        "redis_backend_health_check_interval": 10,
+        "redis_backend_health_check_interval": 5,
+        # An answer whose connection broke is given on another one; otherwise
+        # its sender would be told that what was done has failed.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 3,
         # A worker waits for its broker, however long it is away.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -93,6 +102,12 @@ def _configure() -> dict[str, Any]:
         "task_default_queue": CONTROL_QUEUE,
         "task_queues": (Queue(CONTROL_QUEUE), Queue(BELL_QUEUE)),
         "task_routes": {"deletions.execute": {"queue": BELL_QUEUE}},
+        # What is due is decided in the store; the clock only says when to look.
+        # A tick that no worker heard in time is one of many: the next one does.
+        "beat_schedule": {
+            "purge": {"task": "deletions.purge", "schedule": 5.0, "options": TICK},
+            "prune": {"task": "deletions.prune", "schedule": 3600.0, "options": TICK},
+        },
         "worker_redirect_stdouts": False,
         "enable_utc": True,
         "timezone": "UTC",
@@ -117,6 +132,7 @@ app = Celery(
     set_as_current=False,
 )
 app.add_defaults(_configure)
+app.steps["consumer"].add(Listener)
 
 
 @celeryd_init.connect

@@ -18,7 +18,12 @@ from worker.finder import Finder
 from worker.insisting import Insistence
 from worker.pace import NoPace, SharedPace
 from worker.planner import Planner
+from worker.pruner import Pruner
+from worker.purge import CatchUp, Overlap, Purge
+from worker.purger import Purger
 from worker.rescuer import Rescuer
+from worker.scheduling import Schedule
+from worker.sections import PurgeSettings
 from worker.settings import Configuration, find_configuration, load_configuration
 from worker.settler import Settler
 from worker.store.base import Store
@@ -126,10 +131,49 @@ class Deployment:
         """Gives back what lost workers had."""
         return Rescuer(self.store, targets=self.targets, chance=random.random)
 
+    @property
+    def purges(self) -> Mapping[str, Purge]:
+        """The configured standing orders by name."""
+        return {
+            name: _purge(name, given, self.targets[given.target])
+            for name, given in self.configuration.purges.items()
+        }
+
+    def purger(self) -> Purger:
+        """Begins what standing orders are due for."""
+        return Purger(
+            self.store,
+            purges=self.purges,
+            targets=self.targets,
+            adapters=self.adapters,
+            retain_for=self.configuration.retention_of,
+        )
+
+    def pruner(self) -> Pruner:
+        """Drops what was kept for long enough."""
+        return Pruner(self.store)
+
     def close(self) -> None:
         """Give back every connection."""
         self.adapters.close()
         self.store.close()
+
+
+def _purge(name: str, given: PurgeSettings, target: Target) -> Purge:
+    """A standing order of the configuration, with what its target is."""
+    return Purge(
+        name=name,
+        target=target.name,
+        fingerprint=target.fingerprint,
+        query=given.query,
+        schedule=Schedule(cron=given.cron, every=given.every, timezone=given.timezone),
+        catch_up=CatchUp(given.catch_up),
+        overlap=Overlap(given.overlap),
+        max_items=given.max_items,
+        alert_after=given.alert_after,
+        enabled=given.enabled,
+        trusted=given.trusted,
+    )
 
 
 def read_places(

@@ -73,6 +73,8 @@ class Claimed:
     items: tuple[OpenItem, ...]
     #: The positions among `items` that have a row of their own in the store.
     open_strays: frozenset[int] = frozenset()
+    #: The positions among `items` whose key is protected: they are never sent.
+    protected: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

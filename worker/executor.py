@@ -24,6 +24,7 @@ from worker.calling import (
     sum_up,
 )
 from worker.errors import LeaseLost, StoreUnavailable
+from worker.guarding import kept_of
 from worker.insisting import Insistence
 from worker.job import JobId
 from worker.judging import Circumstances, judge
@@ -80,6 +81,10 @@ class _Hand:
     looked_at: float
     #: Jobs that wanted to run when we looked; all of them did when they were claimed.
     running: frozenset[JobId]
+    #: What was protected when we looked, by job and position, and whether any key
+    #: of the target was.
+    protected: frozenset[tuple[JobId, int]]
+    has_protected: bool
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
     returned: list[Returned] = field(default_factory=list)
@@ -149,6 +154,7 @@ class Executor:
             lasting=lasting,
             answers_bell=answers_bell,
             appetite=lambda call_time: self._appetite(target, call_time),
+            tolerance=target.tolerance,
         )
         if isinstance(claim, Busy):
             return claim
@@ -166,8 +172,16 @@ class Executor:
                 claim, f"target '{target.name}': its adapter broke: {note_broken(error)}"
             )
             return Busy()
-        running = frozenset(one.batch.job for one in claim.batches)
-        return _Hand(claim, target, adapter, began + lasting.total_seconds(), began, running)
+        return _Hand(
+            claim,
+            target,
+            adapter,
+            safe_until=began + lasting.total_seconds(),
+            looked_at=began,
+            running=frozenset(one.batch.job for one in claim.batches),
+            protected=claim.protected,
+            has_protected=claim.has_protected,
+        )
 
     @staticmethod
     def _appetite(target: Target, call_time: timedelta | None) -> Appetite:
@@ -247,16 +261,20 @@ class Executor:
         return hand.safe_until - self._clock() > needed
 
     def _renew(self, hand: _Hand) -> None:
-        """Lengthen the lease, and see which jobs still want to run. Raises LeaseLost."""
+        """Lengthen the lease, and see what is still wanted. Raises LeaseLost."""
         now = self._clock()
         lasting = hand.target.limits.timeout + LEASE_MARGIN
-        hand.running = self._store.renew(hand.claim.lease, lasting=lasting)
+        seen = self._store.renew(hand.claim.lease, lasting=lasting)
+        hand.running = seen.running
+        hand.protected, hand.has_protected = seen.protected, seen.has_protected
         hand.safe_until, hand.looked_at = now + lasting.total_seconds(), now
 
     def _send(self, hand: _Hand, call: Sequence[Claimed], done: Slice) -> None:
         """Make one call and judge what it means for each of its batches."""
         keys = [keys_of(one, hand.adapter) for one in call]
-        items = items_of(call, keys)
+        # A look while the call is out must not call protected what was sent.
+        kept = [self._kept(hand, one, own) for one, own in zip(call, keys, strict=True)]
+        items = items_of(call, [_without(*pair) for pair in zip(keys, kept, strict=True)])
         began = self._clock()
         query = hand.claim.queries.get(call[0].batch.job)
         reply = self._ask(hand, items, query) if items else Reply()
@@ -267,8 +285,8 @@ class Executor:
             company=len(call),
             target_answers=hand.claim.target_answers,
         )
-        for one, own in zip(call, keys, strict=True):
-            returned = judge(one, own, reply, given=given)
+        for one, own, must_stay in zip(call, keys, kept, strict=True):
+            returned = judge(one, own, reply, given=given, kept=must_stay)
             hand.returned.append(returned)
             done.decided[one.batch.job] += one.batch.open_items - returned.batch.open_items
         if items:
@@ -277,6 +295,19 @@ class Executor:
         for job in {one.batch.job for one in call}:
             hand.breaches += [Breached(job, warned) for warned in reply.warnings]
         self._heed(hand, call, reply)
+
+    @staticmethod
+    def _kept(hand: _Hand, claimed: Claimed, keys: Mapping[int, str]) -> dict[int, str]:
+        """The open positions of a batch that must stay, each with why."""
+        job = claimed.batch.job
+        open_positions = {item.position for item in claimed.items} if hand.protected else set()
+        return kept_of(
+            claimed,
+            keys,
+            guard=hand.target.guard(hand.adapter),
+            protected={p for p in open_positions if (job, p) in hand.protected},
+            has_keys=hand.has_protected,
+        )
 
     def _ask(
         self, hand: _Hand, items: Mapping[str, Item], query: Mapping[str, Any] | None
@@ -357,3 +388,8 @@ class Executor:
         )
         done.touched.update(noted.jobs)
         hand.returned, hand.notes, hand.breaches = [], [], []
+
+
+def _without(keys: Mapping[int, str], kept: Mapping[int, str]) -> Mapping[int, str]:
+    """The keys of the positions that may be sent."""
+    return {at: key for at, key in keys.items() if at not in kept} if kept else keys

@@ -33,7 +33,8 @@ def explain(
             return _explain_planning(status, note, target)
         case JobState.AWAITING_APPROVAL:
             what = f"a person has to look at it: {job.reason}"
-            how = f"deletions approve {job.id}, or decline"
+            bound = f" --digest {job.items_digest}" if job.items_digest else ""
+            how = f"deletions approve {job.id}{bound}, or decline"
             return Explanation("approval", f"{what}; {how}")
         case JobState.PAUSED:
             return Explanation("paused", f"it is paused: deletions resume {job.id}")

@@ -26,6 +26,7 @@ _EXPECTED_BY_TYPE = {
     "model_type": "expected a table",
     "string_type": "expected text in quotes",
     "string_too_short": "expected text that is not empty",
+    "tuple_type": "expected a list",
 }
 
 _WORDS = (

@@ -127,13 +127,14 @@ class Finder:
 
     def _land(self, job: Job, target: Target, items: Iterator[Item], holder: str) -> None:
         """Land what is found, a stride at a time. Raises RefusedRequest."""
-        key_of = self._adapters(target.name).key
+        adapter = self._adapters(target.name)
         number = 0
         while stride := list(islice(items, ITEMS_A_STRIDE)):
             chunk = admit(
                 stride,
                 target=target.name,
-                key_of=key_of,
+                key_of=adapter.key,
+                guard=target.guard(adapter),
                 number=number,
                 chunk_items=ITEMS_A_STRIDE,
             )

@@ -91,6 +91,11 @@ class NewJob:
     found_valid_for: timedelta | None = None
     #: How long the items are kept once the job is settled; None is for ever.
     retain_for: timedelta | None = None
+    #: The standing order that asks for it, and the digest of what that is now.
+    purge: str | None = None
+    purge_digest: str | None = None
+    #: More found items than this wait for approval, whatever the target says.
+    max_items: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -102,6 +107,8 @@ class NewJob:
             later["query"] = dict(self.query)
         if self.needs_approval:
             later["needs_approval"] = True
+        if self.purge is not None:
+            later["purge"] = [self.purge, self.purge_digest, self.max_items]
         return {
             **later,
             "target": self.target,
@@ -177,6 +184,14 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    #: The standing order that asked for it, and what that was then.
+    purge: str | None = None
+    purge_digest: str | None = None
+    max_items: int | None = None
+    #: When its items were dropped because of their age.
+    pruned_at: datetime | None = None
+    #: Stands for the items that a person was shown: they alone are approved.
+    items_digest: str | None = None
 
     @property
     def is_final(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from hashlib import sha256
 from itertools import islice
 from typing import Protocol
 from uuid import uuid4
@@ -17,6 +18,8 @@ PLANNING_LASTS = timedelta(seconds=30)
 #: Items looked at, and ranges written, in one transaction.
 ITEMS_A_STRIDE = 20_000
 RANGES_A_STRIDE = 1_000
+#: Items whose whole texts are read in one transaction.
+TEXTS_A_STRIDE = 2_000
 
 
 class Finds(Protocol):
@@ -60,8 +63,9 @@ class Planner:
         if job.dry_run:
             self._store.finish_dry(job_id)
         elif (brake := self._brake(job)) is not None:
-            self._store.hold(job_id, reason=brake)
-        elif self._cut(job, holder):
+            if (digest := self._digest(job, holder)) is not None:
+                self._store.hold(job_id, reason=brake, digest=digest)
+        elif self._is_as_approved(job, holder) and self._cut(job, holder):
             self._store.start(job_id)
         return self._store.job(job_id)
 
@@ -84,21 +88,49 @@ class Planner:
         """Why a person has to look at the job first, if so."""
         if job.approved:
             return None
-        if job.needs_approval:
+        # Where nothing was found, there is nothing to look at.
+        if job.needs_approval and job.items and job.purge is not None:
+            return f"purge '{job.purge}' is new or was changed: look at what it found"
+        if job.needs_approval and job.items:
             return "whoever asked for it wants it to be looked at first"
         most = self._most(job)
         if most is None or job.items <= most:
             return None
-        return f"{job.items} items are more than the target's max_items of {most}"
+        whose = "target's" if job.max_items is None else "purge's"
+        return f"{job.items} items are more than the {whose} max_items of {most}"
 
     def _most(self, job: Job) -> int | None:
         """How many items a job may have that nobody looks at; None for any number."""
+        if job.max_items is not None:
+            return job.max_items
         target = self._targets.get(job.target)
         if target is None:
             return None
         # What is tried again was let through when it was found.
         was_found = job.query is not None and job.parent is None
         return target.max_found_items if was_found else target.max_given_items
+
+    def _is_as_approved(self, job: Job, holder: str) -> bool:
+        """Whether the items are those that a person approved, if one did; else it stops."""
+        if job.items_digest is None:
+            return True
+        digest = self._digest(job, holder)
+        if digest is not None and digest != job.items_digest:
+            reason = f"its items are not those that were approved: {job.items_digest}"
+            self._store.stop(job.id, reason=f"{reason} became {digest}")
+        return digest == job.items_digest
+
+    def _digest(self, job: Job, holder: str) -> str | None:
+        """A digest of the items in their order; None when the right to plan was lost."""
+        digest, after = sha256(), -1
+        while read := self._store.content(job.id, after=after, limit=TEXTS_A_STRIDE):
+            for position, text, key in read:
+                named = key.hex() if key is not None else "-"
+                digest.update(f"{position} {named} {text}\n".encode("ascii"))
+            after = read[-1][0]
+            if self._renew(job.id, holder) is None:
+                return None
+        return digest.hexdigest()
 
     def _cut(self, job: Job, holder: str) -> bool:
         """Write the job's batches; False when the right to plan was lost."""

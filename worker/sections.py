@@ -1,7 +1,6 @@
 """The tables of deletions.toml that are not targets."""
 
 import math
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -9,8 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from api_adapters.settings import Duration, Settings, parse_duration
-
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+from worker.scheduling import parse_cron
 
 
 def parse_retention(given: Any) -> timedelta | None:
@@ -27,16 +25,6 @@ def parse_retention(given: Any) -> timedelta | None:
         return parse_duration(given)
     except ValueError as error:
         raise ValueError(f'{error}, or "forever"') from None
-
-
-def check_cron(text: str) -> str:
-    """Check the shape of a cron line: five fields, each of digits, names and `* / , -`."""
-    fields = text.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-        raise ValueError(
-            'expected five fields, minute hour day month weekday, such as "15 3 * * *"'
-        )
-    return " ".join(fields)
 
 
 def check_timezone(name: str) -> str:
@@ -83,7 +71,7 @@ class PurgeSettings(Settings):
 
     target: str
     query: Annotated[dict[str, Any], AfterValidator(check_query)]
-    cron: Annotated[str, AfterValidator(check_cron)] | None = None
+    cron: Annotated[str, AfterValidator(parse_cron)] | None = None
     every: Duration | None = None
     timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
     catch_up: Literal["last", "none"] = "last"

@@ -60,7 +60,9 @@ class Submitter:
             )
         if request.items is None:
             raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
-        chunk = admit(request.items, target=target.name, key_of=self._adapter(target).key)
+        adapter = self._adapter(target)
+        guard = target.guard(adapter)
+        chunk = admit(request.items, target=target.name, key_of=adapter.key, guard=guard)
         job = NewJob(
             id=JobId(request.job),
             target=target.name,
@@ -138,10 +140,12 @@ class Submitter:
                 f"but the job was opened with {job.chunk_items} a chunk",
                 data={"limit": job.chunk_items},
             )
+        adapter = self._adapter(target)
         chunk = admit(
             request.items,
             target=target.name,
-            key_of=self._adapter(target).key,
+            key_of=adapter.key,
+            guard=target.guard(adapter),
             number=request.chunk,
             chunk_items=job.chunk_items,
         )

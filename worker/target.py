@@ -9,6 +9,8 @@ from typing import Any
 
 from api_adapters.base import Adapter, Limits
 from api_adapters.settings import Secret, TargetSettings
+from worker.failing import Tolerance
+from worker.guarding import Guard
 
 #: A query may match far more than its author thinks, so it has a brake unasked.
 MOST_FOUND_ITEMS = 10_000
@@ -56,6 +58,15 @@ class Target:
     def found_valid_for(self) -> timedelta | None:
         """How long what was found may be deleted; None where its deletion looks again."""
         return None if self.adapter.repeats_query else self.settings.plan_valid_for
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The share of failures with which a job still goes on."""
+        return Tolerance(self.settings.max_failures, self.settings.failures_after)
+
+    def guard(self, adapter: Adapter) -> Guard:
+        """What the configuration keeps, whatever is asked."""
+        return Guard(self.settings.protect, adapter.is_key_known)
 
     @property
     def fingerprint(self) -> str:

@@ -29,12 +29,14 @@ from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnavailable
 from worker.job import JobId
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe
-from worker.store.base import Look, Owed
+from worker.store.base import Look, Owed, Who
 
 log = logging.getLogger("deletions.tasks")
 
 #: How long one bell keeps a thread.
 SLICE = timedelta(seconds=1)
+#: How long one pruning keeps a thread; the next one goes on.
+PRUNING_LASTS = timedelta(minutes=10)
 #: Seconds after which a request that nobody hears of is tried again while the
 #: store is away.
 KEPT_SECONDS = 5
@@ -193,6 +195,31 @@ def settle(job: str) -> Shown:
     closed = deployment.settler().settle(job_id) or deployment.store.status(job_id)
     counts = [f"{verdict}={count}" for verdict, count in closed.tally.items() if count]
     return Shown(None, " ".join([f"job={job_id} {closed.job.state}", *counts]))
+
+
+# -- the clock ------------------------------------------------------------------
+
+
+@nudge("deletions.purge")
+def purge() -> Shown:
+    """Begin what standing orders are due for."""
+    runs = duty().deployment.purger().tick()
+    for run in runs:
+        if run.job is not None:
+            post(plan, job=run.job)
+    return Shown(None, " ".join(f"purge={run.purge} {run.outcome}" for run in runs) or "none due")
+
+
+@nudge("deletions.prune")
+def prune() -> Shown:
+    """Drop what was kept for long enough."""
+    mine = duty()
+    over_at = time.monotonic() + PRUNING_LASTS.total_seconds()
+    done = mine.deployment.pruner().prune(
+        Who(), is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at
+    )
+    close(done.declined)
+    return Shown(None, f"jobs={len(done.jobs)} declined={len(done.declined)}")
 
 
 # -- what follows ---------------------------------------------------------------

@@ -24,6 +24,9 @@ password = { env = "DELETIONS_PRACTICE_PASSWORD" }
 # timeout = "30s"              # one call, its connection included
 # max_attempts = 5             # attempts that failed, until the outcome is final
 # max_items = 10000            # a larger job waits for `deletions approve`
+# protect = ["admin-*"]        # keys that are never sent; `deletions protect` adds single ones
+# max_failures = 0.5           # a larger share of failures stops a job,
+# failures_after = 1000        # once so many of its items are decided
 # allow_query = true           # jobs may say what to find instead of giving items
 # plan_valid_for = "24h"       # how long what a query found may be deleted unseen
 # retain_for = "7d"            # instead of [store] retain_for

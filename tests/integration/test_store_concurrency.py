@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from tests.contract.stores.steps import Steps, adds_up
 from tests.factories import appetite, chunk_of, keys, new_job
 from tests.integration.stores import at_once, empty_store, in_processes
 from worker.errors import RefusedRequest
+from worker.item import digest_of_key
 from worker.job import Job, JobId, JobState
-from worker.store.base import Claim, LeaseId, Sealed, Who
+from worker.store.base import Appetite, Claim, LeaseId, Protected, Sealed, Who
 from worker.store.sql import SqlStore
 
 PLACES = 8
@@ -81,6 +82,35 @@ def test_many_workers_share_the_places_and_take_nothing_twice(url: str, store: S
     for job in jobs:
         assert store.job(job).state is JobState.COMPLETED
         assert store.tally(job)[Verdict.DELETED] == 600
+
+
+def test_whoever_protects_a_key_waits_for_a_claim_and_counts_it(url: str, store: SqlStore) -> None:
+    Steps(store).running(["k0", "k1"])
+    another = SqlStore(url)
+    texts = {digest_of_key("crm", "k1"): '"k1"'}
+    protecting: list[Future[Protected]] = []
+
+    with ThreadPoolExecutor(1) as threads:
+
+        def amid_the_claim(_: object) -> Appetite:
+            protecting.append(threads.submit(another.protect, "crm", texts, Who()))
+            with pytest.raises(TimeoutError):
+                protecting[0].result(timeout=0.5)
+            return appetite()
+
+        claim = store.claim(
+            "crm",
+            fingerprint="f1",
+            holder="w1",
+            lasting=timedelta(minutes=1),
+            answers_bell=True,
+            appetite=amid_the_claim,
+        )
+
+    another.close()
+    assert isinstance(claim, Claim)
+    assert claim.protected == set()
+    assert protecting[0].result().out == 1
 
 
 def most_at_once(held: list[Held]) -> int:

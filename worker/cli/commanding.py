@@ -5,7 +5,6 @@ sees them at his next look.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -27,21 +26,16 @@ from worker.item import digest_of_key
 from worker.job import ALSO_LEFT, JobId, JobState
 from worker.store.base import Store, Who
 
-#: A wish: what it does to the store, and its help. What a query found may be
-#: deleted for so long.
-_Wish = Callable[[Store, JobId, Who, timedelta | None], None]
+#: A wish: what it does to the store, and its help.
+_Wish = Callable[[Store, JobId, Who], None]
 _WISHES: dict[str, tuple[_Wish, str]] = {
-    "pause": (lambda store, job, who, _: store.pause(job, who), "Claim nothing more of a job."),
+    "pause": (lambda store, job, who: store.pause(job, who), "Claim nothing more of a job."),
     "cancel": (
-        lambda store, job, who, _: store.cancel(job, who),
+        lambda store, job, who: store.cancel(job, who),
         "End a job; what was never sent is skipped.",
     ),
-    "approve": (
-        lambda store, job, who, length: store.approve(job, who, valid_for=length),
-        "Let a job start that waits for approval.",
-    ),
     "decline": (
-        lambda store, job, who, _: store.decline(job, who),
+        lambda store, job, who: store.decline(job, who),
         "End a job that waits for approval; all of it is skipped.",
     ),
 }
@@ -59,9 +53,7 @@ def _command(name: str) -> Callable[..., None]:
         config: ConfigOption = None,
     ) -> None:
         with opened(config) as deployment:
-            target = deployment.targets.get(deployment.store.job(job_id(job)).target)
-            valid_for = target.found_valid_for if target else None
-            wish(deployment.store, job_id(job), who(by, reason), valid_for)
+            wish(deployment.store, job_id(job), who(by, reason))
             # Where nothing of it is out, the job ends at once and not only
             # when a worker looks.
             deployment.settler().settle(job_id(job))
@@ -71,6 +63,30 @@ def _command(name: str) -> Callable[..., None]:
     command.__name__ = name
     command.__doc__ = text
     return command
+
+
+def approve(
+    job: JobArgument,
+    *,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="Of the items that were looked at, as `explain` tells it."),
+    ] = None,
+    by: ByOption = None,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let a job start that waits for approval, with the items it has now and no others."""
+    with opened(config) as deployment:
+        store = deployment.store
+        found = store.job(job_id(job))
+        deployment.purger().check_approval(found)
+        target = deployment.targets.get(found.target)
+        # What a query found may be deleted for so long.
+        valid_for = target.found_valid_for if target else None
+        store.approve(found.id, who(by, reason), valid_for=valid_for, digest=digest)
+        state = store.job(found.id).state
+    say(f"job {found.id} is {state}: {found.items:,} items, digest {found.items_digest}")
 
 
 def resume(
@@ -143,6 +159,7 @@ def forget(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    app.command()(approve)
     app.command()(resume)
     app.command()(retry)
     app.command()(forget)

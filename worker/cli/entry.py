@@ -7,7 +7,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from worker.cli import commanding, demo, jobs, running, setup, submitting, targets, up
+from worker.cli import (
+    commanding,
+    demo,
+    jobs,
+    protecting,
+    pruning,
+    purges,
+    running,
+    setup,
+    submitting,
+    targets,
+    up,
+)
 from worker.cli.ends import Exit, exit_of_error, fail
 from worker.errors import DeletionError
 
@@ -39,7 +51,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for part in (setup, demo, running, submitting, jobs, commanding, targets, up):
+    work = (running, submitting, jobs, commanding)
+    upkeep = (protecting, purges, pruning, targets, up)
+    for part in (setup, demo, *work, *upkeep):
         part.register(app)
     return app
 

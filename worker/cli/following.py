@@ -9,16 +9,20 @@ from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from api_adapters.base import Verdict
 from worker.cli.ends import say
 from worker.errors import StoreUnavailable
 from worker.job import JobId, JobState, JobStatus
 from worker.store.base import Store, Who
+from worker.target import Target
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 #: How often the store is asked.
 EVERY = timedelta(milliseconds=150)
+#: Items of a dry run that are shown.
+SAMPLE = 5
 #: A store that is away longer than this ends the following, not the job.
 STORE_PATIENCE = 60.0
 
@@ -163,3 +167,18 @@ def tally_lines(status: JobStatus) -> Iterator[str]:
     if status.pending:
         yield f"  {'pending':<10}{status.pending:>12,}"
     yield f"  {'items':<10}{job.items:>12,}   and {job.duplicates:,} duplicates"
+
+
+def plan_lines(store: Store, status: JobStatus, target: Target | None) -> Iterator[str]:
+    """What a dry run found, what it would take, and how to execute it."""
+    job = status.job
+    is_kept = job.state is JobState.COMPLETED and job.pruned_at is None
+    if not job.dry_run or not is_kept:
+        return
+    if target is not None:
+        most = target.limits.max_items_per_call
+        calls = -(-status.tally.get(Verdict.SKIPPED, 0) // most)
+        yield f"would take {calls:,} calls of up to {most} items"
+    for text in store.sample(job.id, limit=SAMPLE):
+        yield f"  {text}"
+    yield f"to delete exactly these: deletions submit --plan {job.id}"

@@ -11,7 +11,7 @@ import typer
 from api_adapters.base import GONE, Verdict
 from worker.cli.asking import StrictOption
 from worker.cli.ends import Exit, exit_of, fail, say
-from worker.cli.following import follow, tally_lines
+from worker.cli.following import follow, plan_lines, tally_lines
 from worker.cli.formats import ResultFormat, write_rows
 from worker.cli.output import STANDARD_OUTPUT, open_output
 from worker.cli.places import (
@@ -36,10 +36,12 @@ def status(job: JobArgument, *, as_json: JsonOption = False, config: ConfigOptio
     """Where a job stands."""
     with opened(config) as deployment:
         found = deployment.store.status(job_id(job))
+        configured = deployment.targets.get(found.job.target)
+        plan = list(plan_lines(deployment.store, found, configured))
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return
-    for line in tally_lines(found):
+    for line in (*tally_lines(found), *plan):
         typer.echo(line)
     if found.waiting_for:
         typer.echo(f"  waiting for {found.waiting_for}")
@@ -128,6 +130,8 @@ def item(
     if as_json:
         typer.echo(json.dumps(found))
     else:
+        if found["protection"] is not None:
+            typer.echo(_protected(found["protection"]))
         print_table(
             ("job", "verdict", "evidence", "code", "attempts", "decided", "asked by", "asked"),
             [_mention_row(one) for one in found["jobs"]],
@@ -183,7 +187,9 @@ def write_results(
 ) -> None:
     """Write the outcomes of a job; a file appears whole or not at all."""
     # Asked before the file is opened, so that an unknown job leaves none.
-    store.job(job)
+    if (pruned_at := store.job(job).pruned_at) is not None:
+        when = f"{moment_text(pruned_at)}: they had been kept for long enough"
+        fail(f"the items of job {job} were dropped at {when}", Exit.NOT_REACHABLE)
     with telling_unwritable(output), open_output(output, stdout=sys.stdout) as out:
         write_rows(rows_of(store, job, verdict), out, result_format=result_format)
 
@@ -226,6 +232,14 @@ def _job_row(one: JobStatus) -> list[str]:
 def _mention_row(one: dict[str, Any]) -> list[str]:
     names = ("job", "verdict", "evidence", "code", "attempts", "decided_at", "requested_by")
     return [*(_text(one[name]) for name in names), _text(one["created_at"])]
+
+
+def _protected(why: dict[str, Any]) -> str:
+    """Why an item is never sent, in a line."""
+    until = f" until {why['until']}" if why["until"] else ""
+    by = why["by"] or why["os_user"]
+    said = f", says {by}" if by else ""
+    return f"protected{until}{said}: {why['reason'] or 'no reason was given'}"
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,6 @@
 """`run`: all in one go on the embedded default."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,8 +25,9 @@ from worker.cli.asking import (
     Wanted,
     read_wish,
 )
+from worker.cli.confirming import ask, is_watched
 from worker.cli.ends import Exit, exit_of, fail, say
-from worker.cli.following import EVERY, follow, tally_lines
+from worker.cli.following import EVERY, SAMPLE, follow, plan_lines, tally_lines
 from worker.cli.jobs import telling_unwritable, write_results
 from worker.cli.output import STANDARD_OUTPUT, check_output
 from worker.cli.places import ConfigOption, find_places, known_target, opened_at, who
@@ -83,9 +83,9 @@ def run(
     if wanted.query is not None:
         # Refused now, not after workers were started for it.
         admit_query(wanted.query, target=known, adapter=lambda: _alone(known))
-    is_asked = not (yes or dry_run) and _is_watched()
+    is_asked = not (yes or dry_run) and is_watched()
     if is_asked and wanted.query is None:
-        _ask(f"delete {wanted.described()} from {known.name} ({known.address})?")
+        ask(f"delete {wanted.described()} from {known.name} ({known.address})?")
     number = 1 if wanted.is_small else (os.cpu_count() or 1)
     # The workers come first: they start while the rest is imported here.
     with workers_of(places, number=number) as processes, opened_at(places) as deployment:
@@ -98,8 +98,8 @@ def run(
             typer.echo(line, err=output == STANDARD_OUTPUT)
         if output is not None:
             write_results(deployment.store, status.job.id, output=output)
-        if dry_run:
-            _tell_plan(deployment, known, status)
+        for line in plan_lines(deployment.store, status, known):
+            say(line)
         if status.job.state is JobState.AWAITING_APPROVAL:
             say(f"look at it, then: deletions approve {status.job.id}, and start `deletions up`")
     raise typer.Exit(int(exit_of(status, is_strict=strict)))
@@ -148,7 +148,7 @@ class _Way:
         status = self._follow(job, me)
         if status.job.state is not JobState.AWAITING_APPROVAL:
             return status
-        for text in self.deployment.store.sample(job, limit=5):
+        for text in self.deployment.store.sample(job, limit=SAMPLE):
             say(f"  {text}")
         question = (
             f"delete the {status.job.items:,} items that were found "
@@ -234,32 +234,12 @@ def _alone(target: Target) -> Adapter:
         raise RefusedRequest("unknown_target", f"target '{target.name}': {error}") from error
 
 
-def _is_watched() -> bool:
-    """Whether a person looks on; without a terminal there is nobody to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _ask(question: str) -> None:
-    """Go on only if the person says so."""
-    if not typer.confirm(question, err=True):
-        fail("nothing was done", Exit.ENDED_EARLY)
-
-
 def _says_yes(question: str) -> bool:
     """Ask; Ctrl-C is a no."""
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:
         return False
-
-
-def _tell_plan(deployment: "Deployment", target: Target, status: JobStatus) -> None:
-    """What the dry run found, and how to execute it."""
-    calls = -(-status.job.items // target.limits.max_items_per_call)
-    say(f"would take {calls:,} calls of up to {target.limits.max_items_per_call} items")
-    for text in deployment.store.sample(status.job.id, limit=5):
-        say(f"  {text}")
-    say(f"to delete exactly these: deletions submit --plan {status.job.id}")
 
 
 def register(app: typer.Typer) -> None:

@@ -20,7 +20,7 @@ from worker.cli.asking import (
     read_wish,
 )
 from worker.cli.ends import Exit, exit_of, fail, say
-from worker.cli.following import follow, tally_lines
+from worker.cli.following import follow, plan_lines, tally_lines
 from worker.cli.places import ConfigOption, job_id, known_target, opened, who
 from worker.embedded.valkey import answers
 from worker.environment import socket_path
@@ -86,7 +86,8 @@ def submit(
         typer.echo(job)
         if wait:
             status = follow(deployment.store, job, who=who(None, None))
-            for line in tally_lines(status):
+            configured = deployment.targets.get(status.job.target)
+            for line in (*tally_lines(status), *plan_lines(deployment.store, status, configured)):
                 say(line)
             raise typer.Exit(int(exit_of(status, is_strict=strict)))
 

@@ -6,7 +6,7 @@ transaction unless it says otherwise, and is safe to repeat. Positions, ranges,
 doubt and bells are explained in the README under "Why it is built so".
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NewType, Protocol
@@ -14,10 +14,18 @@ from typing import Any, NewType, Protocol
 from api_adapters.base import Verdict, Warned
 from worker.batch import Claimed, Returned
 from worker.breaking import CLOSED, Circuit
-from worker.item import Landed, Outcome
-from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.failing import Tolerance
+from worker.item import Landed, Outcome, from_json
+from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally, moment_text
+from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 
 LeaseId = NewType("LeaseId", int)
+
+#: How long a settled job keeps its items that was never to delete anything, or
+#: that nobody approved.
+KEPT_BRIEFLY = timedelta(days=7)
+#: How long a job waits for approval.
+APPROVAL_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,25 @@ class Claim:
     ring: bool
     #: The frozen queries of those jobs whose items were found.
     queries: Mapping[JobId, Mapping[str, Any]] = field(default_factory=dict)
+    #: Whether any key of the target is protected.
+    has_protected: bool = False
+
+    @property
+    def protected(self) -> frozenset[tuple[JobId, int]]:
+        """The open places whose key is protected, by job and position."""
+        return frozenset((one.batch.job, at) for one in self.batches for at in one.protected)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What the holder of a lease has to know before the next call."""
+
+    #: The jobs of its batches that still want to run.
+    running: frozenset[JobId]
+    #: The places of its batches whose key is protected by now, open or not, and
+    #: whether any key of the target is.
+    protected: frozenset[tuple[JobId, int]] = frozenset()
+    has_protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +203,51 @@ class JobNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Protection:
+    """A key that must stay."""
+
+    key: bytes
+    #: The item as it was given, as JSON text.
+    text: str
+    reason: str | None
+    #: It holds until this moment; None is for ever.
+    until: datetime | None
+    os_user: str | None
+    by: str | None
+    created_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of a line of `protect list --json`."""
+        return {
+            "item": from_json(self.text),
+            "reason": self.reason,
+            "until": moment_text(self.until),
+            "os_user": self.os_user,
+            "by": self.by,
+            "created_at": moment_text(self.created_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """What became of the wish to protect keys."""
+
+    #: Keys that were not protected before.
+    added: int
+    #: Keys that are open in batches that a worker has: they may be sent before it looks.
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unprotected:
+    """What became of the wish to protect keys no longer."""
+
+    removed: int
+    #: How many of their items were kept, by ended job that nobody tried again.
+    kept: Mapping[JobId, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """What became of the wish to forget an item."""
 
@@ -183,6 +255,16 @@ class Forgotten:
     forgotten: int
     #: Jobs that have not settled and so still need it.
     kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """What pruning would do now, oldest first."""
+
+    #: Jobs that wait for approval, and nobody gave it.
+    decline: tuple[JobId, ...]
+    #: Settled jobs whose items have been kept for long enough.
+    prune: tuple[JobId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +402,17 @@ class Store(Protocol):
         """planning -> running, at the target's present round; False if it was not."""
         ...
 
-    def hold(self, job: JobId, *, reason: str) -> bool:
-        """planning -> awaiting_approval; False if it was not."""
+    def content(
+        self, job: JobId, *, after: int, limit: int
+    ) -> Sequence[tuple[int, str, bytes | None]]:
+        """(position, text, key) of at most so many items beyond a position, in order."""
+        ...
+
+    def hold(self, job: JobId, *, reason: str, digest: str | None = None) -> bool:
+        """planning -> awaiting_approval; False if it was not.
+
+        `digest` stands for the items that a person is shown.
+        """
         ...
 
     def finish_dry(self, job: JobId) -> bool:
@@ -368,17 +459,20 @@ class Store(Protocol):
         lasting: timedelta,
         answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
+        tolerance: Tolerance | None = None,
     ) -> Claim | Busy:
         """Take ready batches of a target's jobs, in turns, under one new lease.
 
         The first claim of a worker that heard the bell answers it. `appetite`
         is given the recent time of one call. Only jobs of this fingerprint are
-        served. The batches come with their open items.
+        served, and a job that has failed more than `tolerance` allows is
+        stopped instead. The batches come with their open items, and with those
+        of them whose key is protected.
         """
         ...
 
-    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
-        """Lengthen a lease; the jobs of its batches that still want to run.
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
+        """Lengthen a lease; what is still wanted of its batches, and what must stay.
 
         Raises:
             LeaseLost: it is somebody else's now.
@@ -497,8 +591,17 @@ class Store(Protocol):
         """
         ...
 
-    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+    def approve(
+        self,
+        job: JobId,
+        who: Who,
+        *,
+        valid_for: timedelta | None = None,
+        digest: str | None = None,
+    ) -> None:
         """awaiting_approval -> planning, unless it was found longer ago than `valid_for`.
+
+        `digest`: what was looked at; other items are not approved with it.
 
         Raises:
             RefusedRequest: `unknown_job`, `wrong_state`.
@@ -511,6 +614,101 @@ class Store(Protocol):
 
     def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
         """Drop an item from all settled jobs; their tallies stay."""
+        ...
+
+    # -- protected keys -----------------------------------------------------
+
+    def protect(
+        self,
+        target: str,
+        texts: Mapping[bytes, str],
+        who: Who,
+        *,
+        until: datetime | timedelta | None = None,
+    ) -> Protected:
+        """Let keys of a target stay, whatever is asked; `texts` are the items by key.
+
+        A key that is protected already is so with this reason and end from now
+        on. No claim that comes afterwards sends it, and no worker once it has
+        looked again.
+
+        Raises:
+            RefusedRequest: `invalid_message`, `until` has passed.
+        """
+        ...
+
+    def unprotect(self, target: str, keys: Collection[bytes], who: Who) -> Unprotected:
+        """Protect keys no longer; what they kept back stays as it was decided."""
+        ...
+
+    def protection(self, target: str, key: bytes) -> Protection | None:
+        """What protects a key, if anything does."""
+        ...
+
+    def protections(self, target: str, *, after: bytes, limit: int) -> Sequence[Protection]:
+        """Protected keys of a target, by key, beyond one."""
+        ...
+
+    # -- standing orders ----------------------------------------------------
+
+    def register_purge(self, name: str, *, digest: str) -> PurgeNote:
+        """Note what a purge is now; one that was never seen starts at this moment."""
+        ...
+
+    def purge(self, name: str) -> PurgeNote:
+        """What is known of a purge; every name stands for one."""
+        ...
+
+    def run_purge(
+        self, name: str, decide: Callable[[PurgeNote], Decision | None], *, who: Who
+    ) -> PurgeRun | None:
+        """Decide about a registered purge; None where nothing was to be decided.
+
+        `decide` is pure, and what it is told stays so until its decision is
+        written: a due moment is decided once, with its job, whoever comes second.
+
+        Raises:
+            RefusedRequest: `job_conflict`, as `open`.
+        """
+        ...
+
+    def purge_runs(self, name: str, *, limit: int) -> Sequence[RunStatus]:
+        """The newest runs of a purge, newest first, and how their jobs stand."""
+        ...
+
+    def purge_succeeded_at(self, name: str) -> datetime | None:
+        """When the last job of a purge ended that deleted for good."""
+        ...
+
+    def note_tick(self) -> None:
+        """Note that the clock lives."""
+        ...
+
+    def ticked(self) -> timedelta | None:
+        """How long ago the clock ticked; None if it never did."""
+        ...
+
+    # -- pruning ------------------------------------------------------------
+
+    def outdated(self, *, limit: int) -> Outdated:
+        """Jobs that are to be declined or pruned, at most so many of each."""
+        ...
+
+    def prune(self, job: JobId, *, limit: int) -> bool:
+        """Drop up to so many items of a settled job and what was said of them;
+        True when all of it is gone.
+
+        From the first call on nobody is shown its items or takes them. What
+        `status` tells, who asked, and the events stay.
+        """
+        ...
+
+    def prune_runs(self, *, before: timedelta, limit: int) -> int:
+        """Drop up to so many runs of purges that never had a job and are older; how many."""
+        ...
+
+    def note_pruning(self, who: Who, *, pruned: int, declined: int) -> None:
+        """Note who had how many jobs pruned and declined."""
         ...
 
     # -- reading ------------------------------------------------------------
@@ -538,7 +736,7 @@ class Store(Protocol):
         item text, but one row at least.
 
         Raises:
-            RefusedRequest: `unknown_job`.
+            RefusedRequest: `unknown_job`; `wrong_state`, its items were dropped.
         """
         ...
 

@@ -17,7 +17,7 @@ from sqlalchemy import Row, and_, func, insert, literal, or_, select, update
 from worker.batch import BatchState
 from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
-from worker.store.ranges import NAMES_AT_ONCE, claimed_of, is_among, open_count
+from worker.store.ranges import NAMES_AT_ONCE, guarded_of, is_among, open_count
 from worker.store.tables import Moment, batches, jobs, leases, targets
 from worker.store.transaction import Tx
 
@@ -45,8 +45,13 @@ def claim(
     lasting: timedelta,
     answers_bell: bool,
     appetite: Callable[[timedelta | None], Appetite],
+    stop_failing: Callable[[Sequence[Row[Any]], Appetite, datetime], frozenset[int]],
 ) -> Claim | Busy:
-    """Take ready batches of a target's jobs under one new lease."""
+    """Take ready batches of a target's jobs under one new lease.
+
+    `stop_failing` is given the rows of the jobs that are served, and names
+    those that it stopped.
+    """
     row = lock_target(tx, target)
     now = tx.now()
     wanted = appetite(row.call_time)
@@ -65,10 +70,12 @@ def claim(
     if not ready:
         return Busy(_until_ready(tx, target, fingerprint, now))
     taken = _take_some(ready, wanted)
-    queries = _serve(tx, row, taken, now)
-    taken = [one for one in taken if one.job in queries]
+    served = _serve(tx, row, taken, now)
+    stopped = stop_failing(list(served.values()), wanted, now)
+    taken = [one for one in taken if one.job in served and one.job not in stopped]
     if not taken:
-        return Busy()
+        # Other jobs may be ready.
+        return Busy(timedelta()) if stopped else Busy()
     lease = _lease(tx, target, holder, now, lasting)
     _mark_taken(tx, taken, lease)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
@@ -76,18 +83,20 @@ def claim(
     ring = is_more and is_heard and live + 1 < wanted.places
     if ring:
         tx.execute(update(targets).where(targets.c.name == target).values(rung_at=now))
+    claimed, has_protected = guarded_of(tx, taken, target=target, now=now)
     return Claim(
         lease=lease,
         target=target,
-        batches=tuple(claimed_of(tx, taken)),
+        batches=tuple(claimed),
         call_time=row.call_time,
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
         ring=ring,
         queries={
             JobId(name): json.loads(query)
             for name, seq in {one.job_id: one.job for one in taken}.items()
-            if (query := queries[seq]) is not None
+            if (query := served[seq].frozen) is not None
         },
+        has_protected=has_protected,
     )
 
 
@@ -161,10 +170,10 @@ def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]
 
 def _serve(
     tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime
-) -> Mapping[int, str | None]:
+) -> Mapping[int, Row[Any]]:
     """Send the jobs that were served to the end of the queue.
 
-    Those that still run are returned, each with its frozen query or None.
+    Those that still run are returned, each with what a claim has to know of it.
 
     Their rows are held from here on, before those of their batches: whoever
     ends a job does it in this order too, and what is read of a job that still
@@ -173,7 +182,8 @@ def _serve(
     present = max(row.round, taken[0].job_round)
     served = sorted({one.job for one in taken})
     tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
-    running: dict[int, str | None] = {}
+    known = (jobs.c.seq, jobs.c.id, jobs.c.frozen, jobs.c["items"], jobs.c.checked_at)
+    running: dict[int, Row[Any]] = {}
     for start in range(0, len(served), 500):
         some = jobs.c.seq.in_(served[start : start + 500])
         started = func.coalesce(jobs.c.started_at, literal(now, Moment))
@@ -181,9 +191,9 @@ def _serve(
             update(jobs)
             .where(some, jobs.c.state == JobState.RUNNING.value)
             .values(round=present + 1, started_at=started)
-            .returning(jobs.c.seq, jobs.c.frozen)
+            .returning(*known)
         )
-        running.update((one.seq, one.frozen) for one in found)
+        running.update((one.seq, one) for one in found)
     return running
 
 

@@ -9,6 +9,7 @@ from api_adapters.base import Verdict
 from worker.errors import RefusedRequest
 from worker.item import Mark
 from worker.job import JobId, JobState
+from worker.store.origins import check_kept
 from worker.store.planning import stretch
 from worker.store.tables import STRAY_COLUMNS, batches, items, strays
 from worker.store.transaction import Tx, as_mark, job_row, locked_job_row, mark_values
@@ -23,6 +24,7 @@ def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
     if row.state != JobState.PLANNING:
         return True
     plan = job_row(tx, row.plan)
+    check_kept(plan)
     reached = _reached(tx, row.seq)
     first, edge = stretch(tx, plan.seq, reached, limit)
     if edge < first:
@@ -68,10 +70,12 @@ def copy_leftovers(tx: Tx, job: JobId, limit: int) -> bool:
     row = locked_job_row(tx, job)
     if row.state != JobState.PLANNING:
         return True
+    parent = job_row(tx, row.parent)
+    check_kept(parent)
     wanted = frozenset(map(Verdict, json.loads(row.leftovers)))
     reached = _reached(tx, row.seq)
     copied = 0
-    for found in _leftovers(tx, job_row(tx, row.parent).seq, wanted, reached):
+    for found in _leftovers(tx, parent.seq, wanted, reached):
         rows = [(row.seq, item.position, item.item, item.key) for item, _ in found]
         tx.dialect.insert_items(tx.connection, rows)
         _copy_marks(tx, row.seq, [(item.position, item.key, mark) for item, mark in found])

@@ -46,10 +46,29 @@ class Dialect(Protocol):
         """One transaction that reads one state of the store."""
         ...
 
+    def sweep(self) -> None:
+        """Let no file of ours hold what was deleted, as far as that is in our hands."""
+        ...
+
     def items_of(
         self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int], list[tuple[int, str]]]:
         """The (position, item) of ranges given as (job, first, last), by (job, first), in order."""
+        ...
+
+    def protected_of(
+        self,
+        connection: Connection,
+        ranges: Sequence[tuple[int, int, int]],
+        *,
+        target: str,
+        now: int,
+    ) -> list[tuple[int, int, bytes]]:
+        """The (job, position, key) of what is protected in ranges as those of `items_of`.
+
+        One look into the index for each item, however many keys are protected;
+        `now` is in milliseconds since 1970.
+        """
         ...
 
     def insert_items(

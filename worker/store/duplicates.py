@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, select
 
-from worker.store.tables import items
+from worker.store.tables import items, strays
 from worker.store.transaction import Tx
 
 #: Rows deleted in one transaction, so that no lock is held for long.
@@ -23,8 +23,10 @@ def drop_some(tx: Tx, seq: int) -> bool:
         tx.execute(select(ranked.c.position).where(ranked.c.place > 1).limit(STRIDE)).scalars()
     )
     for start in range(0, len(later), 500):
-        some = items.c.position.in_(later[start : start + 500])
-        tx.execute(delete(items).where(items.c.job == seq, some))
+        some = later[start : start + 500]
+        # What was kept at the door has a key, and an outcome already.
+        for table in (strays, items):
+            tx.execute(delete(table).where(table.c.job == seq, table.c.position.in_(some)))
     return len(later) < STRIDE
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import Row, exists, func, insert, or_, select, update
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import FINAL, JobId, JobState, JobStatus, sources_of
-from worker.store import duplicates
+from worker.store import duplicates, purging
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
-from worker.store.origins import check_fresh
+from worker.store.origins import check_digest, check_fresh
 from worker.store.reading import status_of, tally_of
 from worker.store.recording import counts_of, end_code, end_ranges
 from worker.store.tables import EPOCH, batches, items, jobs, targets
@@ -63,20 +63,25 @@ def move(
     kind: str,
     who: Who,
     valid_for: timedelta | None = None,
+    digest: str | None = None,
 ) -> None:
     """One legal move on a command; what was found longer ago than `valid_for` goes nowhere.
 
     Raises:
-        RefusedRequest: `wrong_state`.
+        RefusedRequest: `wrong_state`; the job's items are not those of `digest`.
     """
     row = locked_job_row(tx, job)
     _expect(row, origin)
+    check_digest(row.items_digest, digest, job=job)
     check_fresh(row, valid_for, tx.now())
     values: dict[str, Any] = {"state": goal.value}
+    detail = {}
     if goal is JobState.PLANNING:
+        purging.approve(tx, row)
         values.update(approved=True, reason=None)
+        detail = {"digest": row.items_digest, "items": row.items}
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
-    tx.note(kind, now=tx.now(), job=job, target=row.target, who=who)
+    tx.note(kind, now=tx.now(), job=job, target=row.target, who=who, detail=detail)
 
 
 def accept_target(tx: Tx, job: JobId, who: Who, fingerprint: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
@@ -78,8 +79,9 @@ def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
         tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=wanted))
         _go_on_if_complete(tx, job)
     landed = set(tx.execute(numbers).scalars())
-    missing = [number for number in range(wanted) if number not in landed]
-    return Sealed(JobState(job_row(tx, job).state), tuple(missing[:MOST_MISSING_TOLD]))
+    missing = (number for number in range(wanted) if number not in landed)
+    told = tuple(islice(missing, MOST_MISSING_TOLD))
+    return Sealed(JobState(job_row(tx, job).state), told)
 
 
 def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
@@ -100,6 +102,9 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
             query=json.dumps(job.query, allow_nan=False) if job.query is not None else None,
             needs_approval=job.needs_approval,
             retain_for=job.retain_for,
+            purge=job.purge,
+            purge_digest=job.purge_digest,
+            max_items=job.max_items,
             options=options,
             chunk_items=job.chunk_items,
             requested_by=job.requested_by,

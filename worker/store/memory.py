@@ -1,17 +1,21 @@
 """The in-memory twin of the results store, for tests: the port in plain Python."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from threading import RLock
 from typing import Any
 
 from api_adapters.base import Evidence, Verdict
 from worker.batch import BatchState, Claimed, Returned
 from worker.errors import LeaseLost, RefusedRequest
+from worker.failing import Tolerance
 from worker.item import Mark
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
+from worker.store import memory_purging
 from worker.store.base import (
     Appetite,
     Breached,
@@ -27,16 +31,29 @@ from worker.store.base import (
     Look,
     Mention,
     Noted,
+    Outdated,
     Owed,
     Page,
+    Protected,
+    Protection,
+    Renewed,
     Sealed,
     Store,
     TargetNote,
+    Unprotected,
     Who,
 )
 from worker.store.memory_claiming import choose, earliest_moment, note_call, take
 from worker.store.memory_copying import copy_leftovers
 from worker.store.memory_finding import check_fresh, clear, held, land, take_query
+from worker.store.memory_protecting import (
+    guarded,
+    held_keys,
+    protect,
+    protections,
+    reason_to_stop,
+    unprotect,
+)
 from worker.store.memory_reading import job_note_of, mentions_of, results_of, status_of
 from worker.store.memory_rows import BatchRow, JobRow, Rows
 from worker.store.memory_writing import (
@@ -117,8 +134,8 @@ class MemoryStore(Store):
                 _check_seal(row, chunks)
                 row.sealed = chunks
                 self._go_on(row, now)
-            missing = [number for number in range(chunks) if number not in row.chunks]
-            return Sealed(row.job.state, tuple(missing[:100]))
+            missing = (number for number in range(chunks) if number not in row.chunks)
+            return Sealed(row.job.state, tuple(islice(missing, 100)))
 
     def _add(self, job: NewJob, state: JobState, now: datetime) -> JobRow:
         new = Job(
@@ -141,11 +158,14 @@ class MemoryStore(Store):
             frozen=None,
             found_at=None,
             needs_approval=job.needs_approval,
+            purge=job.purge,
+            purge_digest=job.purge_digest,
+            max_items=job.max_items,
             created_at=now,
             started_at=None,
             finished_at=None,
         )
-        row = JobRow(new, job.options, moved_at=now, fed_at=now)
+        row = JobRow(new, job.options, moved_at=now, fed_at=now, retain_for=job.retain_for)
         self._rows.jobs[job.id] = row
         self._rows.note(
             "job.submitted", now, job=new, dry_run=job.dry_run, requested_by=job.requested_by
@@ -154,6 +174,7 @@ class MemoryStore(Store):
 
     def _check_source(self, job: NewJob, now: datetime) -> JobRow:
         row = self._rows.job(job.plan or job.parent or job.id)
+        memory_purging.check_kept(row)
         is_plan = row.job.dry_run and row.job.state is JobState.COMPLETED
         if job.plan is not None and not is_plan:
             raise _wrong_state(row.job, "only a completed dry run can be executed")
@@ -205,6 +226,7 @@ class MemoryStore(Store):
             if row.job.plan is None or row.job.state is not JobState.PLANNING:
                 return True
             plan = self._rows.job(row.job.plan)
+            memory_purging.check_kept(plan)
             missing = [position for position in plan.positions() if position not in row.items]
             if len(row.items) + len(missing) != plan.job.items:
                 raise _wrong_state(plan.job, "its items are gone: make a new dry run")
@@ -219,7 +241,9 @@ class MemoryStore(Store):
             row = self._rows.job(job)
             if row.job.parent is None or row.job.state is not JobState.PLANNING:
                 return True
-            return copy_leftovers(self._rows.job(row.job.parent), row, now, limit=limit)
+            parent = self._rows.job(row.job.parent)
+            memory_purging.check_kept(parent)
+            return copy_leftovers(parent, row, now, limit=limit)
 
     def drop_duplicates(self, job: JobId) -> Job:
         """See the port."""
@@ -232,6 +256,7 @@ class MemoryStore(Store):
                 key = row.items[position].key
                 if key in seen:
                     del row.items[position]
+                    row.strays.pop(position, None)
                 elif key is not None:
                     seen.add(key)
             row.count()
@@ -270,14 +295,25 @@ class MemoryStore(Store):
             self._rows.note("job.planned", now, job=row.job, items=row.job.items)
             return True
 
-    def hold(self, job: JobId, *, reason: str) -> bool:
+    def content(
+        self, job: JobId, *, after: int, limit: int
+    ) -> Sequence[tuple[int, str, bytes | None]]:
+        """See the port."""
+        with self._now():
+            row = self._rows.job(job)
+            places = row.positions(after + 1)[:limit]
+            return [(place, row.items[place].text, row.items[place].key) for place in places]
+
+    def hold(self, job: JobId, *, reason: str, digest: str | None = None) -> bool:
         """See the port."""
         with self._now() as now:
             row = self._rows.job(job)
             if row.job.state is not JobState.PLANNING:
                 return False
             row.move(JobState.AWAITING_APPROVAL, now, reason=reason)
-            self._rows.note("job.held", now, job=row.job, reason=reason)
+            row.job = replace(row.job, items_digest=digest)
+            count = row.job.items
+            self._rows.note("job.held", now, job=row.job, reason=reason, items=count, digest=digest)
             return True
 
     def finish_dry(self, job: JobId) -> bool:
@@ -342,6 +378,7 @@ class MemoryStore(Store):
         lasting: timedelta,
         answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
+        tolerance: Tolerance | None = None,
     ) -> Claim | Busy:
         """See the port."""
         with self._now() as now:
@@ -358,24 +395,44 @@ class MemoryStore(Store):
             chosen = choose(jobs, wants, now)
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
+            served = {job.job.id: job for job, _ in chosen}
+            stopped = {
+                name
+                for name, job in served.items()
+                if (reason := reason_to_stop(job, tolerance, wants, now)) is not None
+                and self._end_early(job, "stopped", Who(reason=reason), now)
+            }
+            chosen = [one for one in chosen if one[0].job.id not in stopped]
+            if not chosen:
+                return Busy(timedelta())
             lease = take(self._rows, chosen, target, holder=holder, lasting=lasting, now=now)
             is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
             ring = is_more and places > 1 and row.may_ring(now)
             row.rung_at = now if ring else row.rung_at
-            batches = tuple(job.claimed(batch) for job, batch in chosen)
+            batches = tuple(guarded(self._rows, job, batch, now) for job, batch in chosen)
             found = {job.job.id: job.job.frozen for job, _ in chosen}
             queries = {one: frozen for one, frozen in found.items() if frozen is not None}
             answers = row.answers(now)
-            return Claim(lease, target, batches, row.call_time, answers, ring, queries)
+            has_keys = bool(held_keys(self._rows, target, now))
+            return Claim(lease, target, batches, row.call_time, answers, ring, queries, has_keys)
 
-    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         """See the port."""
         with self._now() as now:
             if lease not in self._rows.leases:
                 raise LeaseLost(f"lease {lease} is somebody else's now")
             self._rows.leases[lease].until = now + lasting
-            jobs = (job.job for job, _ in self._rows.leased(lease))
-            return frozenset(job.id for job in jobs if job.state is JobState.RUNNING)
+            held = self._rows.leased(lease)
+            target = self._rows.leases[lease].target
+            held_back = held_keys(self._rows, target, now)
+            kept = {
+                (job.job.id, place)
+                for job, batch in held
+                for place in job.positions(batch.batch.first, batch.batch.last)
+                if job.items[place].key in held_back
+            }
+            running = {job.job.id for job, _ in held if job.job.state is JobState.RUNNING}
+            return Renewed(frozenset(running), frozenset(kept), bool(held_back))
 
     def record(
         self,
@@ -565,12 +622,26 @@ class MemoryStore(Store):
             row.job = replace(row.job, fingerprint=fingerprint)
             self._rows.note("job.target_accepted", now, job=row.job, who=who)
 
-    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
+    def approve(
+        self,
+        job: JobId,
+        who: Who,
+        *,
+        valid_for: timedelta | None = None,
+        digest: str | None = None,
+    ) -> None:
         """See the port."""
         moves = (JobState.AWAITING_APPROVAL, JobState.PLANNING)
         with self._lock:
-            self._command(job, *moves, who=who, kind="job.approved", valid_for=valid_for)
             row = self._rows.job(job)
+            known = row.job.items_digest
+            if row.job.state is moves[0] and digest not in {None, known}:
+                raise _wrong_state(row.job, f"its items have the digest {known}")
+            if row.job.state is moves[0]:
+                check_fresh(row, valid_for, self._clock())
+                memory_purging.approve(self._rows, row.job)
+            told = {"digest": known, "items": row.job.items}
+            self._command(job, *moves, who=who, kind="job.approved", valid_for=valid_for, told=told)
             row.job = replace(row.job, approved=True)
 
     def decline(self, job: JobId, who: Who) -> None:
@@ -590,6 +661,7 @@ class MemoryStore(Store):
         who: Who,
         kind: str,
         valid_for: timedelta | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         with self._now() as now:
             row = self._rows.job(job)
@@ -597,7 +669,7 @@ class MemoryStore(Store):
                 raise _wrong_state(row.job, f"this is for jobs that are {origin}")
             check_fresh(row, valid_for, now)
             row.move(goal, now)
-            self._rows.note(kind, now, job=row.job, who=who)
+            self._rows.note(kind, now, job=row.job, who=who, **(told or {}))
 
     def _end_early(self, row: JobRow, code: str, who: Who, now: datetime) -> bool:
         """Put a job into cancelling, with the code of what is left undone."""
@@ -625,6 +697,102 @@ class MemoryStore(Store):
             kept = len(places) - len(settled)
             self._rows.note("item.forgotten", now, job=None, who=who, jobs=len(settled), kept=kept)
             return Forgotten(len(settled), kept)
+
+    # -- protected keys -----------------------------------------------------
+
+    def protect(
+        self,
+        target: str,
+        texts: Mapping[bytes, str],
+        who: Who,
+        *,
+        until: datetime | timedelta | None = None,
+    ) -> Protected:
+        """See the port."""
+        with self._now() as now:
+            return protect(self._rows, target, texts, who, until=until, now=now)
+
+    def unprotect(self, target: str, keys: Collection[bytes], who: Who) -> Unprotected:
+        """See the port."""
+        with self._now() as now:
+            return unprotect(self._rows, target, keys, who, now)
+
+    def protection(self, target: str, key: bytes) -> Protection | None:
+        """See the port."""
+        with self._now() as now:
+            is_held = key in held_keys(self._rows, target, now)
+            return self._rows.protected[target, key] if is_held else None
+
+    def protections(self, target: str, *, after: bytes, limit: int) -> Sequence[Protection]:
+        """See the port."""
+        with self._now() as now:
+            return protections(self._rows, target, now, after=after, limit=limit)
+
+    # -- standing orders ----------------------------------------------------
+
+    def register_purge(self, name: str, *, digest: str) -> PurgeNote:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.register(self._rows, name, digest, now)
+
+    def purge(self, name: str) -> PurgeNote:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.note_of(self._rows, name, now)
+
+    def run_purge(
+        self, name: str, decide: Callable[[PurgeNote], Decision | None], *, who: Who
+    ) -> PurgeRun | None:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.run(
+                self._rows, name, decide, who=who, now=now, open_job=self.open
+            )
+
+    def purge_runs(self, name: str, *, limit: int) -> Sequence[RunStatus]:
+        """See the port."""
+        with self._now():
+            return memory_purging.runs_of(self._rows, name)[:limit]
+
+    def purge_succeeded_at(self, name: str) -> datetime | None:
+        """See the port."""
+        with self._now():
+            runs = memory_purging.runs_of(self._rows, name)
+            return next((one.finished_at for one in runs if one.has_succeeded), None)
+
+    def note_tick(self) -> None:
+        """See the port."""
+        with self._now() as now:
+            self._rows.ticked_at = now
+
+    def ticked(self) -> timedelta | None:
+        """See the port."""
+        with self._now() as now:
+            at = self._rows.ticked_at
+            return None if at is None else now - at
+
+    # -- pruning ------------------------------------------------------------
+
+    def outdated(self, *, limit: int) -> Outdated:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.outdated_of(self._rows, now, limit=limit)
+
+    def prune(self, job: JobId, *, limit: int) -> bool:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.prune(self._rows.job(job), now, limit=limit)
+
+    def prune_runs(self, *, before: timedelta, limit: int) -> int:
+        """See the port."""
+        with self._now() as now:
+            return memory_purging.drop_old_runs(self._rows, before=now - before, limit=limit)
+
+    def note_pruning(self, who: Who, *, pruned: int, declined: int) -> None:
+        """See the port."""
+        with self._now() as now:
+            counts = {"jobs": pruned, "declined": declined}
+            self._rows.note("store.pruned", now, job=None, who=who, **counts)
 
     # -- reading ------------------------------------------------------------
 
@@ -655,6 +823,7 @@ class MemoryStore(Store):
         """See the port."""
         with self._now():
             row = self._rows.job(job)
+            memory_purging.check_kept(row)
             return results_of(row, verdict=verdict, after=after, limit=limit, size=size)
 
     def sample(self, job: JobId, *, limit: int) -> Sequence[str]:

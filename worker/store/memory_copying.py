@@ -1,5 +1,6 @@
 """How the in-memory twin copies items from one job to another."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from api_adapters.base import Verdict
@@ -16,7 +17,9 @@ def copy_leftovers(parent: JobRow, child: JobRow, now: datetime, *, limit: int) 
         if position not in child.items and parent.mark(position)[0].verdict in wanted
     ]
     for position in missing[:limit]:
-        child.put(parent.items[position], now)
+        item = parent.items[position]
+        # What was kept at the door may be sent by now.
+        child.put(item if item.key is None else replace(item, refusal=None), now)
         is_in_doubt = parent.mark(position)[0].doubt
         if is_in_doubt and position not in child.strays:
             child.strays[position] = StrayRow(Mark(doubt=True), None)

@@ -12,7 +12,8 @@ from worker.breaking import CLOSED, Circuit
 from worker.errors import RefusedRequest
 from worker.item import Landed, Mark, OpenItem, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
-from worker.store.base import Chunk, Event, LeaseId, Who
+from worker.store.base import Chunk, Event, LeaseId, Protection, Who
+from worker.store.memory_orders import PurgeRow
 
 #: Nothing rests until this moment.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +67,11 @@ class JobRow:
     finds: int = 0
     #: A notification was not sent yet.
     is_owing: bool = False
+    #: How long its items are kept, and whether they are being dropped.
+    retain_for: timedelta | None = None
+    is_dropping: bool = False
+    #: When its share of failures was last looked at.
+    checked_at: datetime | None = None
     #: What its items came to, once it is final.
     tally: Tally | None = None
     chunks: dict[int, Chunk] = field(default_factory=dict)
@@ -240,8 +246,11 @@ class Rows:
     targets: dict[str, TargetRow] = field(default_factory=dict)
     leases: dict[LeaseId, LeaseRow] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    protected: dict[tuple[str, bytes], Protection] = field(default_factory=dict)
     looked_at: datetime | None = None
     leases_given: int = 0
+    purges: dict[str, PurgeRow] = field(default_factory=dict)
+    ticked_at: datetime | None = None
 
     def job(self, job: JobId) -> JobRow:
         """A job. Raises RefusedRequest: `unknown_job`."""

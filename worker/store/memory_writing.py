@@ -79,9 +79,8 @@ def finish(rows: Rows, job: JobRow, state: JobState, now: datetime) -> None:
 def open_positions(job: JobRow, limit: int, after: int) -> Iterator[tuple[int, int, bool]]:
     """(position, bytes, is open) beyond a position."""
     for position in islice(job.positions(after + 1), limit):
-        stray = job.strays.get(position)
-        is_open = stray is None or not stray.mark.is_final
-        yield position, len(job.items[position].text), is_open
+        item = job.items[position]
+        yield position, len(item.text), item.key is not None
 
 
 def _write(job: JobRow, row: BatchRow, returned: Returned, now: datetime) -> None:

@@ -170,8 +170,20 @@ def start(tx: Tx, job: JobId) -> bool:
     return True
 
 
-def hold(tx: Tx, job: JobId, reason: str) -> bool:
-    """planning -> awaiting_approval."""
+def content(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, str, bytes | None]]:
+    """(position, text, key) of the next places."""
+    seq = job_row(tx, job).seq
+    first, last = stretch(tx, seq, after, limit)
+    found = tx.execute(
+        select(items.c.position, items.c.item, items.c.key)
+        .where(items.c.job == seq, items.c.position.between(first, last))
+        .order_by(items.c.position)
+    )
+    return [(position, text, key) for position, text, key in found]
+
+
+def hold(tx: Tx, job: JobId, reason: str, digest: str | None) -> bool:
+    """planning -> awaiting_approval; what is approved will be these items and no others."""
     row = locked_job_row(tx, job)
     if row.state != JobState.PLANNING:
         return False
@@ -181,11 +193,13 @@ def hold(tx: Tx, job: JobId, reason: str) -> bool:
         .values(
             state=JobState.AWAITING_APPROVAL.value,
             reason=reason,
+            items_digest=digest,
             planner=None,
             planner_until=None,
         )
     )
-    tx.note("job.held", now=tx.now(), job=job, target=row.target, detail={"reason": reason})
+    detail = {"reason": reason, "items": row.items, "digest": digest}
+    tx.note("job.held", now=tx.now(), job=job, target=row.target, detail=detail)
     return True
 
 

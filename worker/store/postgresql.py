@@ -87,6 +87,9 @@ class PostgresqlDialect:
         with self._readers.begin() as connection:
             yield connection
 
+    def sweep(self) -> None:
+        """The server's own vacuum does it."""
+
     def items_of(
         self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int], list[tuple[int, str]]]:
@@ -98,6 +101,19 @@ class PostgresqlDialect:
             for job, first, positions, texts in found
             if positions is not None
         }
+
+    def protected_of(
+        self,
+        connection: Connection,
+        ranges: Sequence[tuple[int, int, int]],
+        *,
+        target: str,
+        now: int,
+    ) -> list[tuple[int, int, bytes]]:
+        """One index scan a range, one look into the keys an item, one statement."""
+        jobs, firsts, lasts = (list(part) for part in zip(*ranges, strict=True))
+        of = {"jobs": jobs, "firsts": firsts, "lasts": lasts, "target": target, "now": now}
+        return [(job, at, key) for job, at, key in connection.execute(_PROTECTED_OF, of)]
 
     def insert_items(
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
@@ -129,6 +145,25 @@ _ITEMS_OF = text(
         FROM items i
         WHERE i.job = r.job AND i.position BETWEEN r.first AND r.last
     ) AS one
+    """
+)
+
+
+#: The limits keep the planner from reading all protected keys for each range.
+_PROTECTED_OF = text(
+    """
+    SELECT r.job, i.position, i.key
+    FROM unnest(CAST(:jobs AS bigint[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[]))
+        AS r (job, first, last),
+    LATERAL (
+        SELECT one.position, one.key FROM items one
+        WHERE one.job = r.job AND one.position BETWEEN r.first AND r.last OFFSET 0
+    ) AS i,
+    LATERAL (
+        SELECT 1 FROM protected p
+        WHERE p.target = :target AND p.key = i.key AND (p.until IS NULL OR p.until > :now)
+        LIMIT 1
+    ) AS kept
     """
 )
 

@@ -1,6 +1,8 @@
 """How ranges are read with their open items."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, or_, select
@@ -9,7 +11,7 @@ from api_adapters.base import Verdict
 from worker.batch import Batch, Claimed
 from worker.item import Mark, OpenItem, from_json
 from worker.job import JobId
-from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, items, strays
+from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, Moment, items, protected, strays
 from worker.store.transaction import Tx, as_mark
 
 #: Ranges whose items are read by one statement.
@@ -33,6 +35,51 @@ def claimed_of(tx: Tx, rows: Sequence[Row[Any]]) -> list[Claimed]:
         names = [(row.job, row.first, row.last) for row in some]
         found |= tx.dialect.items_of(tx.connection, names)
     return [_claimed(tx, row, found.get((row.job, row.first), [])) for row in rows]
+
+
+def has_protected(tx: Tx, target: str, now: datetime) -> bool:
+    """Whether any key of a target is protected."""
+    return tx.first(select(protected.c.key).where(is_held(target, now)).limit(1)) is not None
+
+
+def is_held(target: str, now: datetime) -> ColumnElement[bool]:
+    """A key of the target that is protected, and not only until a moment that has passed."""
+    still = or_(protected.c.until.is_(None), protected.c.until > now)
+    return and_(protected.c.target == target, still)
+
+
+def protected_in(
+    tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime
+) -> list[tuple[int, int, bytes]]:
+    """The (job, position, key) of all places of ranges whose key is protected."""
+    names = [(row.job, row.first, row.last) for row in rows]
+    moment = Moment().process_bind_param(now, tx.dialect.engine.dialect) or 0
+    found: list[tuple[int, int, bytes]] = []
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        some = names[start : start + NAMES_AT_ONCE]
+        found += tx.dialect.protected_of(tx.connection, some, target=target, now=moment)
+    return found
+
+
+def guarded_of(
+    tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime
+) -> tuple[list[Claimed], bool]:
+    """Ranges with their open items and which of them must stay; whether any key must.
+
+    Whoever protects a key holds the target's row, as a claim does: what it did
+    not see here was protected after the claim.
+    """
+    claimed = claimed_of(tx, rows)
+    if not has_protected(tx, target, now):
+        return claimed, False
+    kept = {(job, at) for job, at, _ in protected_in(tx, rows, target=target, now=now)}
+    return [_guarded(one, kept) for one in claimed], True
+
+
+def _guarded(one: Claimed, kept: set[tuple[int, int]]) -> Claimed:
+    """A range with which of its open items must stay."""
+    held = frozenset(i.position for i in one.items if (one.batch.seq, i.position) in kept)
+    return replace(one, protected=held) if held else one
 
 
 def batch_of(row: Row[Any]) -> Batch:

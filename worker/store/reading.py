@@ -17,6 +17,7 @@ from worker.item import Mark, Outcome, from_json
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
 from worker.store.base import Event, Mention, Page
 from worker.store.claiming import BELL_PATIENCE, is_ready
+from worker.store.origins import check_kept
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,
@@ -34,6 +35,8 @@ from worker.store.transaction import Tx, as_job, as_mark, job_row
 FIRST_ROWS = 100
 #: Ranges looked at in one go when outcomes of one verdict are read.
 RANGES_AT_ONCE = 200
+#: Ranges of a page that takes all verdicts: most hold a hundred items or more.
+RANGES_OF_A_PAGE = 25
 #: Places looked at in one go. A limit on rows alone would let the database
 #: choose to sort all that is left of the job.
 PLACES_AT_ONCE = 1_000
@@ -146,12 +149,16 @@ def newest_jobs(tx: Tx, limit: int, now: datetime) -> Sequence[JobStatus]:
 
 def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int, size: int) -> Page:
     """Decided items beyond a position, by position."""
-    seq = job_row(tx, job).seq
+    row = job_row(tx, job)
+    check_kept(row)
+    seq = row.seq
     rows: list[Outcome] = []
     room = size
     reached = after
     while True:
         read = _read(tx, seq, verdict, reached)
+        if read is None:
+            return Page(tuple(rows), None)
         for position, outcome, length in read:
             if rows and (room < length or len(rows) == limit):
                 return Page(tuple(rows), reached)
@@ -159,19 +166,20 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
             if outcome is not None and (verdict is None or outcome.mark.verdict is verdict):
                 rows.append(outcome)
                 room -= length
-        if not read:
-            return Page(tuple(rows), None)
         if len(rows) >= limit or room <= 0:
             return Page(tuple(rows), reached if _is_more(tx, seq, reached) else None)
 
 
 def _read(
     tx: Tx, seq: int, verdict: Verdict | None, after: int
-) -> list[tuple[int, Outcome | None, int]]:
-    """(position, outcome or None while it is open, bytes) of the next items."""
+) -> Iterator[tuple[int, Outcome | None, int]] | None:
+    """(position, outcome or None while it is open, bytes) of the next items; None at the end.
+
+    Outcomes are made as they are asked for: a page that is full wants no more.
+    """
     ranges = _ranges(tx, seq, verdict, after)
     if not ranges:
-        return []
+        return None
     first = max(after + 1, ranges[0].first)
     last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
     # Where ranges between them were left out, their items are not read.
@@ -191,9 +199,9 @@ def _read(
     ).all()
     if not found:
         # Only holes are left of these places.
-        return [(last, None, 0)]
+        return iter([(last, None, 0)])
     marks = _stray_marks(tx, seq, found[0].position, found[-1].position)
-    return list(_merge(found, ranges, marks))
+    return _merge(found, ranges, marks)
 
 
 def _ranges(tx: Tx, seq: int, verdict: Verdict | None, after: int) -> Sequence[Row[Any]]:
@@ -207,9 +215,8 @@ def _ranges(tx: Tx, seq: int, verdict: Verdict | None, after: int) -> Sequence[R
     if verdict is not None:
         has_strays = batches.c[STRAY_COLUMNS[verdict]] > 0
         chosen = chosen.where(or_(batches.c.verdict == verdict.value, has_strays))
-    rows: Sequence[Row[Any]] = tx.execute(
-        chosen.order_by(batches.c.first).limit(RANGES_AT_ONCE)
-    ).all()
+    most = RANGES_AT_ONCE if verdict else RANGES_OF_A_PAGE
+    rows: Sequence[Row[Any]] = tx.execute(chosen.order_by(batches.c.first).limit(most)).all()
     return rows
 
 

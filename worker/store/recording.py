@@ -12,8 +12,8 @@ from worker.batch import BatchState, Claimed, Returned
 from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
-from worker.store.base import Breached, CallNote, LeaseId, Noted
-from worker.store.ranges import claimed_of
+from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
+from worker.store.ranges import claimed_of, has_protected, protected_in
 from worker.store.tables import (
     EPOCH,
     OPEN_STRAYS,
@@ -59,12 +59,12 @@ def record(
     return Noted(done, lost=len(returned) - len(ours))
 
 
-def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> frozenset[JobId]:
-    """Lengthen a lease; the jobs of its batches that still want to run."""
-    renewed = tx.changed(
-        update(leases).where(leases.c.id == lease).values(until=tx.now() + lasting)
-    )
-    if not renewed:
+def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> Renewed:
+    """Lengthen a lease; what is still wanted of its batches, and what must stay."""
+    now = tx.now()
+    lengthened = update(leases).where(leases.c.id == lease).values(until=now + lasting)
+    renewed = tx.first(lengthened.returning(leases.c.target))
+    if renewed is None:
         raise LeaseLost(f"lease {lease} ran out and was taken over")
     running = tx.execute(
         select(jobs.c.id)
@@ -72,7 +72,22 @@ def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> frozenset[JobId]:
         .where(batches.c.lease == lease, jobs.c.state == JobState.RUNNING.value)
         .distinct()
     )
-    return frozenset(JobId(one) for one in running.scalars())
+    wanted = frozenset(JobId(one) for one in running.scalars())
+    if not has_protected(tx, renewed.target, now):
+        return Renewed(wanted)
+    return Renewed(wanted, _protected(tx, lease, renewed.target, now), has_protected=True)
+
+
+def _protected(tx: Tx, lease: LeaseId, target: str, now: datetime) -> frozenset[tuple[JobId, int]]:
+    """The places of a lease's batches whose key is protected."""
+    held = tx.execute(
+        select(batches.c.job, batches.c.first, batches.c.last, jobs.c.id)
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(batches.c.lease == lease)
+    ).all()
+    ids = {row.job: JobId(row.id) for row in held}
+    found = protected_in(tx, held, target=target, now=now)
+    return frozenset((ids[job], position) for job, position, _ in found)
 
 
 def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> Noted:

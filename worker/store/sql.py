@@ -1,8 +1,9 @@
 """The results store on SQLAlchemy: every method one transaction of named statements."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, make_url
@@ -12,7 +13,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api_adapters.base import Verdict
 from worker.batch import Claimed, Returned
 from worker.errors import BadConfiguration, StoreUnavailable
+from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import (
     claiming,
     copying,
@@ -23,8 +26,12 @@ from worker.store import (
     looking,
     noting,
     planning,
+    protecting,
+    pruning,
+    purging,
     reading,
     recording,
+    stopping,
 )
 from worker.store.base import (
     Appetite,
@@ -41,11 +48,16 @@ from worker.store.base import (
     Look,
     Mention,
     Noted,
+    Outdated,
     Owed,
     Page,
+    Protected,
+    Protection,
+    Renewed,
     Sealed,
     Store,
     TargetNote,
+    Unprotected,
     Who,
 )
 from worker.store.dialect import Clock, Dialect
@@ -148,9 +160,15 @@ class SqlStore(Store):
         with self._write() as tx:
             return planning.start(tx, job)
 
-    def hold(self, job: JobId, *, reason: str) -> bool:
+    def content(
+        self, job: JobId, *, after: int, limit: int
+    ) -> Sequence[tuple[int, str, bytes | None]]:
+        with self._read() as tx:
+            return planning.content(tx, job, after, limit)
+
+    def hold(self, job: JobId, *, reason: str, digest: str | None = None) -> bool:
         with self._write() as tx:
-            return planning.hold(tx, job, reason)
+            return planning.hold(tx, job, reason, digest)
 
     def finish_dry(self, job: JobId) -> bool:
         with self._write() as tx:
@@ -193,6 +211,7 @@ class SqlStore(Store):
         lasting: timedelta,
         answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
+        tolerance: Tolerance | None = None,
     ) -> Claim | Busy:
         with self._write() as tx:
             return claiming.claim(
@@ -203,9 +222,10 @@ class SqlStore(Store):
                 lasting=lasting,
                 answers_bell=answers_bell,
                 appetite=appetite,
+                stop_failing=partial(stopping.stop_failing, tx, tolerance=tolerance),
             )
 
-    def renew(self, lease: LeaseId, *, lasting: timedelta) -> frozenset[JobId]:
+    def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         with self._write() as tx:
             return recording.renew(tx, lease, lasting)
 
@@ -289,10 +309,25 @@ class SqlStore(Store):
         with self._write() as tx:
             ending.accept_target(tx, job, who, fingerprint)
 
-    def approve(self, job: JobId, who: Who, *, valid_for: timedelta | None = None) -> None:
-        kind, origin, goal = "job.approved", JobState.AWAITING_APPROVAL, JobState.PLANNING
+    def approve(
+        self,
+        job: JobId,
+        who: Who,
+        *,
+        valid_for: timedelta | None = None,
+        digest: str | None = None,
+    ) -> None:
         with self._write() as tx:
-            ending.move(tx, job, origin=origin, goal=goal, kind=kind, who=who, valid_for=valid_for)
+            ending.move(
+                tx,
+                job,
+                origin=JobState.AWAITING_APPROVAL,
+                goal=JobState.PLANNING,
+                kind="job.approved",
+                who=who,
+                valid_for=valid_for,
+                digest=digest,
+            )
 
     def decline(self, job: JobId, who: Who) -> None:
         reason = who.reason or (f"declined by {who.by}" if who.by else "declined")
@@ -301,7 +336,92 @@ class SqlStore(Store):
 
     def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
         with self._write() as tx:
-            return forgetting.forget(tx, target, key, who)
+            forgotten = forgetting.forget(tx, target, key, who)
+        self._sweep()
+        return forgotten
+
+    # -- protected keys -----------------------------------------------------
+
+    def protect(
+        self,
+        target: str,
+        texts: Mapping[bytes, str],
+        who: Who,
+        *,
+        until: datetime | timedelta | None = None,
+    ) -> Protected:
+        with self._write() as tx:
+            return protecting.protect(tx, target, texts, who, until)
+
+    def unprotect(self, target: str, keys: Collection[bytes], who: Who) -> Unprotected:
+        with self._write() as tx:
+            return protecting.unprotect(tx, target, keys, who)
+
+    def protection(self, target: str, key: bytes) -> Protection | None:
+        with self._read() as tx:
+            return protecting.protection(tx, target, key)
+
+    def protections(self, target: str, *, after: bytes, limit: int) -> Sequence[Protection]:
+        with self._read() as tx:
+            return protecting.protections(tx, target, after, limit)
+
+    # -- standing orders ----------------------------------------------------
+
+    def register_purge(self, name: str, *, digest: str) -> PurgeNote:
+        with self._write() as tx:
+            return purging.register(tx, name, digest)
+
+    def purge(self, name: str) -> PurgeNote:
+        with self._read() as tx:
+            return purging.note(tx, name)
+
+    def run_purge(
+        self, name: str, decide: Callable[[PurgeNote], Decision | None], *, who: Who
+    ) -> PurgeRun | None:
+        with self._write() as tx:
+            return purging.run(tx, name, decide, who)
+
+    def purge_runs(self, name: str, *, limit: int) -> Sequence[RunStatus]:
+        with self._read() as tx:
+            return purging.runs(tx, name, limit)
+
+    def purge_succeeded_at(self, name: str) -> datetime | None:
+        with self._read() as tx:
+            return purging.succeeded_at(tx, name)
+
+    def note_tick(self) -> None:
+        with self._write() as tx:
+            purging.note_tick(tx)
+
+    def ticked(self) -> timedelta | None:
+        with self._read() as tx:
+            return purging.ticked(tx)
+
+    # -- pruning ------------------------------------------------------------
+
+    def outdated(self, *, limit: int) -> Outdated:
+        with self._read() as tx:
+            return pruning.outdated(tx, limit)
+
+    def prune(self, job: JobId, *, limit: int) -> bool:
+        with self._write() as tx:
+            is_gone = pruning.prune(tx, job, limit)
+        if is_gone:
+            self._sweep()
+        return is_gone
+
+    def prune_runs(self, *, before: timedelta, limit: int) -> int:
+        with self._write() as tx:
+            return purging.drop_old_runs(tx, before, limit)
+
+    def note_pruning(self, who: Who, *, pruned: int, declined: int) -> None:
+        with self._write() as tx:
+            pruning.note(tx, who, pruned=pruned, declined=declined)
+
+    def _sweep(self) -> None:
+        """Let no file hold what was dropped."""
+        with _telling():
+            self.dialect.sweep()
 
     # -- reading ------------------------------------------------------------
 

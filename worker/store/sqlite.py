@@ -24,6 +24,14 @@ _ITEMS_OF = (
 )
 
 
+#: CROSS JOIN is the order in which it reads: never all protected keys.
+_PROTECTED_OF = (
+    "SELECT i.position, i.key FROM items i CROSS JOIN protected p"
+    " WHERE i.job = ? AND i.position BETWEEN ? AND ? AND p.target = ? AND p.key = i.key"
+    " AND (p.until IS NULL OR p.until > ?)"
+)
+
+
 class SqliteDialect:
     """One file, one writer at a time, several processes."""
 
@@ -69,6 +77,14 @@ class SqliteDialect:
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
+    def sweep(self) -> None:
+        """Empty the write-ahead log, which still holds pages as they were before.
+
+        A reader that does not end in time keeps the log; the next sweep empties it.
+        """
+        with self._turn(), self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def items_of(
         self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
     ) -> dict[tuple[int, int], list[tuple[int, str]]]:
@@ -80,6 +96,23 @@ class SqliteDialect:
             ]
             for job, first, last in ranges
         }
+
+    def protected_of(
+        self,
+        connection: Connection,
+        ranges: Sequence[tuple[int, int, int]],
+        *,
+        target: str,
+        now: int,
+    ) -> list[tuple[int, int, bytes]]:
+        """One index scan a range, one look into the keys an item."""
+        return [
+            (job, position, key)
+            for job, first, last in ranges
+            for position, key in connection.exec_driver_sql(
+                _PROTECTED_OF, (job, first, last, target, now)
+            )
+        ]
 
     def insert_items(
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
@@ -116,7 +149,13 @@ def _engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         # WAL lets readers read beside the writer; FULL makes a commit durable.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        # What is deleted is overwritten, and not only left out of the tree.
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine

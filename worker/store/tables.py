@@ -301,7 +301,7 @@ purges = Table(
     Column("digest", String(64), nullable=False),
     # The digest that a person approved.
     Column("approved", String(64)),
-    # When it was first seen as it is: nothing before is due.
+    # When it was first seen: nothing before is due.
     Column("registered_at", Moment, nullable=False),
     # The last due moment that was decided.
     Column("due_at", Moment),
@@ -336,7 +336,8 @@ protected = Table(
     sqlite_with_rowid=False,
 )
 
-#: One row: when somebody last looked for work that nobody was told of.
+#: When somebody last looked for work that nobody was told of, and, in the
+#: second row, when the clock last ticked.
 looks = Table(
     "looks",
     metadata,

@@ -121,9 +121,14 @@ def as_job(row: Row[Any]) -> Job:
         frozen=json.loads(row.frozen) if row.frozen else None,
         found_at=row.found_at,
         needs_approval=row.needs_approval,
+        purge=row.purge,
+        purge_digest=row.purge_digest,
+        max_items=row.max_items,
+        pruned_at=row.pruned_at,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        items_digest=row.items_digest,
     )
 
 

@@ -68,6 +68,14 @@ class TestGptbots(HttpAdapterContract):
     )
 
 
+def test_only_a_filter_does_not_say_which_record_it_means() -> None:
+    adapter = make("http://127.0.0.1:9")
+    items: list[Item] = [ONE, {"record_id": ONE}, {"record_id": ONE, "filter": {"sku": "A-1"}}]
+
+    assert [adapter.is_key_known(item) for item in items] == [True, True, True]
+    assert not adapter.is_key_known({"filter": {"sku": "A-1"}})
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PracticeServer]:
     monkeypatch.setenv("GPTBOTS_KEY", KEY)

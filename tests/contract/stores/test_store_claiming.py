@@ -224,7 +224,7 @@ def test_a_renewed_lease_lasts_longer(store: Store, steps: Steps, clock: Clock) 
     claim = steps.claim(lasting=MINUTE)
     clock.advance(SECOND * 50)
 
-    assert store.renew(claim.lease, lasting=MINUTE) == frozenset({job})
+    assert store.renew(claim.lease, lasting=MINUTE).running == frozenset({job})
     clock.advance(SECOND * 50)
     look = store.look(every=SECOND)
     assert look is not None
@@ -239,7 +239,7 @@ def test_a_renewal_tells_which_jobs_still_want_to_run(
     claim = steps.claim()
     getattr(store, wish)(wished, Who())
 
-    assert store.renew(claim.lease, lasting=MINUTE) == frozenset({still})
+    assert store.renew(claim.lease, lasting=MINUTE).running == frozenset({still})
 
 
 def test_a_lease_that_ended_is_not_renewed(store: Store, steps: Steps) -> None:

@@ -22,7 +22,8 @@ from tests.contract.stores.steps import Steps
 from tests.factories import MINUTE, SECOND, Clock, appetite, chunk_of, final, keys, new_job
 from worker.batch import Claimed, Returned, give_back
 from worker.errors import LeaseLost, RefusedRequest
-from worker.item import Mark, Outcome
+from worker.guarding import BY_KEY, kept_mark
+from worker.item import Mark, OpenItem, Outcome, digest_of_key, to_json
 from worker.job import JobId, JobState
 from worker.store.base import CallNote, Claim, LeaseId, Store, Who
 
@@ -57,6 +58,7 @@ class Ways(RuleBasedStateMachine):
         self.known: dict[tuple[JobId, int], Outcome] = {}
         self.in_doubt: set[tuple[JobId, int]] = set()
         self.settled: set[JobId] = set()
+        self.protected: set[str] = set()
 
     # -- work ----------------------------------------------------------------
 
@@ -95,6 +97,8 @@ class Ways(RuleBasedStateMachine):
         if isinstance(claim, Claim):
             assert claim.lease not in self.held
             assert all(one.items for one in claim.batches)
+            assert claim.protected == self._protected_in(claim)
+            assert claim.has_protected == bool(self.protected)
             self._doubt_was_kept(claim)
             self.held[claim.lease] = claim
 
@@ -118,10 +122,13 @@ class Ways(RuleBasedStateMachine):
     def renew(self, which: int) -> None:
         """A worker keeps its lease, and hears who still wants to run."""
         claim = self.held[sorted(self.held)[which % len(self.held)]]
-        running = self.store.renew(claim.lease, lasting=MINUTE)
+        seen = self.store.renew(claim.lease, lasting=MINUTE)
         for one in claim.batches:
             is_running = self.store.job(one.batch.job).state is JobState.RUNNING
-            assert is_running == (one.batch.job in running)
+            assert is_running == (one.batch.job in seen.running)
+        still_open = {(o.batch.job, item.position) for o in claim.batches for item in o.items}
+        assert seen.protected & still_open == self._protected_in(claim)
+        self.held[claim.lease] = _looked(claim, seen.protected)
 
     @precondition(lambda self: any(len(one.batches) > 1 for one in self.held.values()))
     @rule(answers=ANSWERS)
@@ -173,6 +180,27 @@ class Ways(RuleBasedStateMachine):
         self.store.open_target("crm", Who())
 
     # -- people --------------------------------------------------------------
+
+    @rule(which=st.sets(st.integers(0, 9), max_size=3))
+    def protect(self, which: set[int]) -> None:
+        """Somebody says that keys must stay."""
+        names = {f"k{n}" for n in which}
+        done = self.store.protect(
+            "crm", {digest_of_key("crm", name): to_json(name) for name in names}, Who(by="Ada")
+        )
+        assert done.added == len(names - self.protected)
+        out = {item.item for claim in self.held.values() for item in _items(claim)}
+        assert done.out == len(out & names)
+        self.protected |= names
+
+    @rule(which=st.sets(st.integers(0, 9), max_size=3))
+    def unprotect(self, which: set[int]) -> None:
+        """Somebody says that they need not."""
+        names = {f"k{n}" for n in which}
+        done = self.store.unprotect("crm", [digest_of_key("crm", name) for name in names], Who())
+        assert done.removed == len(names & self.protected)
+        assert set(done.kept) <= self.settled
+        self.protected -= names
 
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH, command=st.sampled_from(["pause", "resume", "cancel", "resume"]))
@@ -262,16 +290,44 @@ class Ways(RuleBasedStateMachine):
         return self.jobs[which % len(self.jobs)]
 
     def _answer(self, claimed: Claimed, answers: Sequence[str], halved: bool = False) -> Returned:  # noqa: FBT001, FBT002
-        marks = _marks(claimed, answers)
+        marks = {**_marks(claimed, answers), **_kept_marks(claimed)}
         left = [position for position, mark in marks.items() if not mark.is_final]
         self.in_doubt |= {(claimed.batch.job, p) for p in left if marks[p].doubt}
         returned = give_back(claimed, marks)
         return replace(returned, split_at=left[len(left) // 2]) if halved and left[1:] else returned
 
+    def _protected_in(self, claim: Claim) -> set[tuple[JobId, int]]:
+        """The open places of a claim whose key is protected."""
+        return {
+            (one.batch.job, item.position)
+            for one in claim.batches
+            for item in one.items
+            if item.item in self.protected
+        }
+
     def _doubt_was_kept(self, claim: Claim) -> None:
         for one in claim.batches:
             for item in one.items:
                 assert item.mark.doubt == ((one.batch.job, item.position) in self.in_doubt)
+
+
+def _items(claim: Claim) -> list[OpenItem]:
+    return [item for one in claim.batches for item in one.items]
+
+
+def _looked(claim: Claim, protected: frozenset[tuple[JobId, int]]) -> Claim:
+    """A claim, with what a look told of what must stay."""
+    batches = tuple(
+        replace(one, protected=frozenset(at for job, at in protected if job == one.batch.job))
+        for one in claim.batches
+    )
+    return replace(claim, batches=batches)
+
+
+def _kept_marks(claimed: Claimed) -> dict[int, Mark]:
+    """The outcomes of what must stay."""
+    kept = claimed.protected
+    return {i.position: kept_mark(i.mark, BY_KEY) for i in claimed.items if i.position in kept}
 
 
 def _marks(claimed: Claimed, answers: Sequence[str]) -> Mapping[int, Mark]:

@@ -11,7 +11,7 @@ from worker.store.base import CallNote
 
 
 def test_an_answer_is_noted_with_its_time() -> None:
-    assert note_of(Reply(), SECOND) == CallNote(took=SECOND, answered=True)
+    assert note_of(Reply(), SECOND) == CallNote(took=SECOND, answered=True, is_alive=True)
 
 
 def test_a_call_without_an_answer_is_no_answer() -> None:

@@ -18,6 +18,8 @@ from tests.contract.stores.steps import adds_up
 from tests.factories import MINUTE, SECOND, Clock, appetite
 from tests.fakes import House, ProbingAdapter, ScriptedAdapter, lost, told_to_wait, unreached
 from worker.executor import Executor
+from worker.guarding import PROTECTED
+from worker.item import digest_of_key, to_json
 from worker.job import JobId
 from worker.store.base import Claim, Who
 
@@ -33,8 +35,11 @@ FAULTS = st.sampled_from(
     ]
 )  # fmt: skip
 STEPS = st.sampled_from(
-    ["work", "work", "work", "two at once", "vanish", "wait", "look", "pause", "resume", "cancel"]
-)
+    [
+        "work", "work", "work", "two at once", "vanish", "wait", "look", "pause", "resume",
+        "cancel", "protect", "unprotect",
+    ]
+)  # fmt: skip
 
 
 @dataclass
@@ -45,10 +50,14 @@ class Weather:
     faults: list[str]
     poison: str
     asked: Counter[str] = field(default_factory=Counter)
+    #: Keys that must stay, and those of them that were sent all the same.
+    protected: set[str] = field(default_factory=set)
+    trespassed: set[str] = field(default_factory=set)
 
     def __call__(self, items: Mapping[str, Item]) -> Reply:
         """Answer one call, and the next one likewise."""
         self.adapter.will(self)
+        self.trespassed |= self.protected & items.keys()
         fault = self.faults.pop(0) if self.faults else "fine"
         if fault in NOTHING_DONE:
             error = NOTHING_DONE[fault]()
@@ -122,6 +131,10 @@ class World:
                 self.house.clock.advance(SECOND * (1 + which * 7))
             case "look":
                 self.look()
+            case "protect":
+                self.protect({f"k{which}", f"k{which * 3}"})
+            case "unprotect":
+                self.unprotect({f"k{which}", f"k{which + 2}"})
             case command:
                 self.command(command, job)
 
@@ -156,6 +169,18 @@ class World:
         self.vanished.update(list(items))
         if items and self.chance.random() < 0.5:
             self.house.adapter.answer(items)
+
+    def protect(self, names: set[str]) -> None:
+        """Somebody says that keys must stay."""
+        texts = {digest_of_key("crm", name): to_json(name) for name in names}
+        self.house.store.protect("crm", texts, Who())
+        self.weather.protected |= names
+
+    def unprotect(self, names: set[str]) -> None:
+        """Somebody says that they need not."""
+        keys = [digest_of_key("crm", name) for name in names]
+        self.house.store.unprotect("crm", keys, Who())
+        self.weather.protected -= names
 
     def look(self) -> None:
         """What a look finds is done."""
@@ -209,6 +234,7 @@ def judge(world: World, job: JobId, given_items: list[object]) -> None:
     """What must be true of every job in the end."""
     house, adapter = world.house, world.house.adapter
     assert house.store.job(job).is_final
+    assert world.weather.trespassed == set()
     adds_up(house.store, job)
     outcomes = house.outcomes(job)
     keyed = {key_of(one.item): one for one in outcomes if key_of(one.item)}
@@ -226,6 +252,8 @@ def judge(world: World, job: JobId, given_items: list[object]) -> None:
             assert world.weather.asked[key] + world.vanished[key] > (0 if adapter.looks else 1)
         if mark.verdict is Verdict.SKIPPED:
             assert mark.calls == 0
+        if mark.code == PROTECTED:
+            assert mark.verdict is (Verdict.UNKNOWN if mark.doubt else Verdict.DENIED)
 
 
 def key_of(item: object) -> str | None:

@@ -11,6 +11,7 @@ from api_adapters.base import Adapter, Checked, Deadline, Item, Limits, Pace, Re
 from api_adapters.errors import BadSettings
 from api_adapters.settings import HttpSettings, Secret, TargetSettings
 from worker.errors import BadConfiguration
+from worker.failing import Tolerance
 from worker.settings import Configuration, find_configuration, load_configuration
 from worker.template import TEMPLATE
 
@@ -159,6 +160,32 @@ def test_found_items_have_a_brake_unasked_and_given_items_have_none(load: Load) 
 
     assert (plain.max_given_items, plain.max_found_items) == (None, 10_000)
     assert (own.max_given_items, own.max_found_items) == (20_000, 20_000)
+
+
+def test_a_target_has_the_brakes_that_it_says(load: Load) -> None:
+    plain = load(CRM).targets["crm"]
+    own = load(
+        CRM + 'protect = ["admin-*", "root"]\nmax_failures = 1\nfailures_after = 10'
+    ).targets["crm"]
+
+    assert (plain.settings.protect, plain.tolerance) == ((), Tolerance(0.5, 1_000))
+    assert (own.settings.protect, own.tolerance) == (("admin-*", "root"), Tolerance(1.0, 10))
+    assert own.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('protect = "admin-*"', "protect: expected a list"),
+        ("protect = [7]", "protect.0: expected text in quotes"),
+        ('protect = [""]', "protect.0: expected text that is not empty"),
+        ("max_failures = 0", "max_failures: expected a value greater than 0"),
+        ("max_failures = 1.5", "max_failures: expected a value less than or equal to 1"),
+        ("failures_after = 0", "failures_after: expected a value greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_brake_is_told(faults: Faults, line: str, expected: str) -> None:
+    assert faults(CRM + line) == (f"targets.crm.{expected}",)
 
 
 def test_a_target_keeps_items_as_long_as_it_says_itself(load: Load) -> None:

@@ -12,12 +12,13 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from tests.factories import MINUTE, SECOND, keys, some_id
-from tests.fakes import AwayStore, House, RungBells
+from tests.fakes import AwayStore, FindingAdapter, House, RungBells
 from worker.assembly import Deployment
 from worker.duty import Duty, current
 from worker.errors import DoesNotAddUp
 from worker.job import JobId, JobState
 from worker.quiet import UNREADABLE
+from worker.sections import PurgeSettings
 from worker.store.base import Look, Who
 
 
@@ -63,7 +64,7 @@ def office(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("DELETIONS_CONFIG", str(tmp_path / "deletions.toml"))
     office = Office(house)
     configuration = SimpleNamespace(
-        targets=house.targets, notify={}, retention_of=lambda _: None, store=None
+        targets=house.targets, notify={}, retention_of=lambda _: None, store=None, purges={}
     )
     deployment = Deployment(None, configuration, house.store, house.adapters)
     duty = Duty(deployment, threads=4, bells=RungBells())
@@ -177,6 +178,47 @@ def test_a_command_answers_with_the_status(office: Office, house: House, command
     assert answer["id"] == job
     if command == "cancel":
         assert house.state(job) is JobState.CANCELLED
+
+
+# -- the clock ----------------------------------------------------------------------
+
+
+def test_a_tick_posts_the_plan_of_what_it_began(office: Office, house: House) -> None:
+    settings = {"target": "crm", "query": {"keyword": "old"}, "every": "1h", "trusted": True}
+    purges = {"old": PurgeSettings.model_validate(settings)}
+    house.adapter = FindingAdapter()
+    configuration = office.tasks.duty().deployment.configuration
+    configuration.purges = purges
+    configuration.targets["crm"] = house.target_of("crm", allow_query=True)
+    office.tasks.app.tasks["deletions.purge"]()
+    house.clock.advance(timedelta(hours=1))
+
+    shown = office.tasks.app.tasks["deletions.purge"]()
+
+    (run,) = house.store.purge_runs("old", limit=9)
+    assert office.posted == [("deletions.plan", {"job": run.run.job})]
+    assert repr(shown) == "purge=old begun"
+    assert house.store.ticked() == timedelta()
+
+
+def test_pruning_closes_what_nobody_approved(office: Office, house: House) -> None:
+    job = house.submitted(["a"])
+    held = house.landed(["b"])
+    house.store.hold(held, reason="too many")
+    house.clock.advance(timedelta(days=8))
+
+    shown = office.tasks.app.tasks["deletions.prune"]()
+
+    assert repr(shown) == "jobs=0 declined=1"
+    assert (house.state(held), house.state(job)) == (JobState.CANCELLED, JobState.RUNNING)
+
+
+def test_the_clock_sends_what_a_worker_understands_and_what_grows_old(office: Office) -> None:
+    schedule = office.tasks.app.conf.beat_schedule
+
+    assert {one["task"] for one in schedule.values()} == {"deletions.purge", "deletions.prune"}
+    assert all(one["task"] in office.tasks.app.tasks for one in schedule.values())
+    assert all(one["options"]["expires"] for one in schedule.values())
 
 
 # -- nudges -----------------------------------------------------------------------------
