@@ -85,6 +85,12 @@ class AdapterContract:
             assert key == adapter.key(item)
             assert 0 < len(key.encode()) <= 1024
 
+    def test_whether_a_key_says_what_is_deleted_is_known(
+        self, adapter: Adapter, existing: list[Item]
+    ) -> None:
+        for item in existing:
+            assert adapter.is_key_known(item) in {True, False}
+
     def test_two_spellings_of_one_item_have_one_key(self, adapter: Adapter) -> None:
         for one, other in self.same_items:
             assert adapter.key(one) == adapter.key(other)

@@ -88,7 +88,6 @@ class Gptbots(Adapter):
         return key_of(read_item(item))
 
     def is_key_known(self, item: Item) -> bool:
-        """A filter says only when it is looked up which record it means."""
         return isinstance(read_item(item), str)
 
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:

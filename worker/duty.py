@@ -14,7 +14,8 @@ times:
     cancelling         its ready ranges are ended in strides, then it is settled
     ended, owing       its notification is sent until the broker has taken it
 
-Only `awaiting_approval` and `paused` wait for a person, which is their purpose.
+Only `awaiting_approval`, for a week at most, and `paused` wait for a person, which is
+their purpose.
 """
 
 import logging

@@ -40,8 +40,11 @@ class Pruner:
         while not is_over() and self._store.prune_runs(before=RUNS_KEPT_FOR, limit=ITEMS_A_STRIDE):
             pass
         done = Pruned(tuple(pruned), tuple(declined))
+        is_by_hand = who.os_user is not None
+        if pruned or is_by_hand:
+            self._store.sweep()
         # The hourly look that finds nothing is no event.
-        if pruned or declined or who.os_user is not None:
+        if pruned or declined or is_by_hand:
             self._store.note_pruning(who, pruned=len(pruned), declined=len(declined))
         return done
 

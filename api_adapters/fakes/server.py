@@ -179,7 +179,7 @@ def _write(connection: HTTP1Connection, said: Said) -> None:
     match said.manner:
         case Manner.LOST:
             stream.close()
-        case Manner.CUT:
+        case Manner.CUT if not stream.closed():
             cut = _raw(said)[: -(len(said.body) // 2 or 1)]
             stream.write(cut).add_done_callback(lambda _: stream.close())
         case Manner.DRIPPING:

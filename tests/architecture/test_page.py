@@ -26,6 +26,8 @@ LONGER = {
     "worker/store/sql.py": "the port on SQL: a short method for each of its many",
     "worker/store/reading.py": "every statement that only reads",
     "worker/store/recording.py": "the record, whose statements are read together",
+    "worker/store/tables.py": "every table, read side by side",
+    "worker/store/memory_rows.py": "the twin's tables, read side by side",
     "api_adapters/bas_ip.py": "one vendor, one file",
 }
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "handler", "service"}

@@ -85,6 +85,46 @@ def test_a_large_job_costs_no_more_than_a_small_one(store: SqlStore, name: str) 
     assert costs[1] < 3 * costs[0] + 200, costs
 
 
+def claim_and_look(store: SqlStore) -> object:
+    claim = Steps(store).claim(appetite(call_items=BATCH, calls=3))
+    seen = store.renew(claim.lease, lasting=timedelta(minutes=1))
+    assert claim.protected == seen.protected
+    return Steps(store).give_back_unsent(claim)
+
+
+@pytest.mark.parametrize("size", [100, BATCH])
+def test_a_claim_costs_no_more_when_many_keys_are_protected(store: SqlStore, size: int) -> None:
+    steps = Steps(store)
+    job = steps.submitted(landed(place, f"k{place}") for place in range(1_000))
+    steps.planned(job, size=1 if size == BATCH else BATCH)
+    costs = []
+    for count in (10, 20_000):
+        names = [f"k{n}" if n < 10 else f"elsewhere{n}" for n in range(count)]
+        texts = {digest_of_key("crm", name): f'"{name}"' for name in names}
+        store.protect("crm", texts, Who())
+        claim_and_look(store)
+        costs.append(cost_of(store, lambda: claim_and_look(store)))
+
+    assert costs[1] < 2 * costs[0] + 100, costs
+
+
+def test_a_target_without_protected_keys_is_asked_once_a_claim(store: SqlStore) -> None:
+    make_job(store, SMALL)
+    texts = {digest_of_key("erp", f"k{n}"): f'"k{n}"' for n in range(100)}
+    store.protect("erp", texts, Who())
+    asked: list[str] = []
+
+    def note(*given: Any) -> None:
+        asked.append(given[2])
+
+    event.listen(store.dialect.engine, "before_cursor_execute", note)
+    claim = Steps(store).claim(appetite(call_items=BATCH, calls=3))
+    event.remove(store.dialect.engine, "before_cursor_execute", note)
+
+    assert not claim.has_protected
+    assert sum("protected" in statement for statement in asked) == 1
+
+
 def cost_of(store: SqlStore, ask: Callable[[], object]) -> int:
     """Rows that PostgreSQL reads, or steps of SQLite's machine in hundreds."""
     if store.dialect.locks_rows:

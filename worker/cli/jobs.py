@@ -137,7 +137,7 @@ def item(
             [_mention_row(one) for one in found["jobs"]],
         )
     if not found["jobs"]:
-        say(f"target '{target}' was never asked to delete it")
+        say(f"no job that is kept names it: target '{target}' was never asked, or long ago")
         raise typer.Exit(int(Exit.NOT_REACHABLE))
     is_gone = found["jobs"][0]["verdict"] in GONE
     raise typer.Exit(int(Exit.DONE if is_gone else Exit.SOME_NOT))

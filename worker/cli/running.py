@@ -155,7 +155,12 @@ class _Way:
             f"from {self.target.name} ({self.target.address})?"
         )
         if _says_yes(question):
-            self.deployment.store.approve(job, me, valid_for=self.target.found_valid_for)
+            self.deployment.store.approve(
+                job,
+                me,
+                valid_for=self.target.found_valid_for,
+                digest=status.job.items_digest,
+            )
         else:
             self.deployment.store.decline(job, me)
             self.deployment.settler().settle(job)

@@ -703,6 +703,10 @@ class Store(Protocol):
         """
         ...
 
+    def sweep(self) -> None:
+        """Let no file of the store hold what was dropped, as far as that is in its hands."""
+        ...
+
     def prune_runs(self, *, before: timedelta, limit: int) -> int:
         """Drop up to so many runs of purges that never had a job and are older; how many."""
         ...

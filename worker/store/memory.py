@@ -783,6 +783,9 @@ class MemoryStore(Store):
         with self._now() as now:
             return memory_purging.prune(self._rows.job(job), now, limit=limit)
 
+    def sweep(self) -> None:
+        """See the port."""
+
     def prune_runs(self, *, before: timedelta, limit: int) -> int:
         """See the port."""
         with self._now() as now:

@@ -1,7 +1,8 @@
 """Keys that must stay: how they are written, dropped and told.
 
-Whoever protects keys holds the target's row, as a claim does: a claim either
-comes afterwards and keeps them, or came before, and then they are counted here.
+Whoever protects keys holds the target's row at the end, as a claim does all the
+time: a claim either comes afterwards and keeps them, or came before, and then
+they are counted here. Many keys take seconds to write, so it is not held before.
 """
 
 from collections import Counter
@@ -34,7 +35,6 @@ def protect(
     until: datetime | timedelta | None,
 ) -> Protected:
     """Write keys, or their new reason and end; how many are new, and how many may be sent still."""
-    lock_target(tx, target)
     now = tx.now()
     end = _end(until, now)
     _drop_lapsed(tx, target, now)
@@ -50,7 +50,8 @@ def protect(
             "by": who.by,
             "created_at": now,
         }
-        for key, text in texts.items()
+        # In one order, so that two commands cannot wait for each other.
+        for key, text in sorted(texts.items())
     ]
     new = tx.insert(protected)
     names = ("item", "reason", "until", "os_user", "by", "created_at")
@@ -64,15 +65,15 @@ def protect(
         )
     detail = {**_told(texts), "until": None if end is None else end.isoformat()}
     tx.note("keys.protected", now=now, target=target, who=who, detail=detail)
-    return Protected(len(texts) - known, _out(tx, target, texts.keys(), now))
+    lock_target(tx, target)
+    return Protected(len(texts) - known, _out(tx, target, texts.keys(), tx.now()))
 
 
 def unprotect(tx: Tx, target: str, keys: Collection[bytes], who: Who) -> Unprotected:
     """Drop keys; what they kept back in jobs that have ended stays as it was decided."""
-    lock_target(tx, target)
     now = tx.now()
     _drop_lapsed(tx, target, now)
-    found = [key for some in _known(tx, target, list(keys)) for key in some]
+    found = [key for some in _known(tx, target, sorted(keys)) for key in some]
     kept: Counter[JobId] = Counter()
     for some in _parts(found):
         named = and_(protected.c.target == target, protected.c.key.in_(some))

@@ -337,7 +337,7 @@ class SqlStore(Store):
     def forget(self, target: str, key: bytes, who: Who) -> Forgotten:
         with self._write() as tx:
             forgotten = forgetting.forget(tx, target, key, who)
-        self._sweep()
+        self.sweep()
         return forgotten
 
     # -- protected keys -----------------------------------------------------
@@ -405,10 +405,7 @@ class SqlStore(Store):
 
     def prune(self, job: JobId, *, limit: int) -> bool:
         with self._write() as tx:
-            is_gone = pruning.prune(tx, job, limit)
-        if is_gone:
-            self._sweep()
-        return is_gone
+            return pruning.prune(tx, job, limit)
 
     def prune_runs(self, *, before: timedelta, limit: int) -> int:
         with self._write() as tx:
@@ -418,8 +415,7 @@ class SqlStore(Store):
         with self._write() as tx:
             pruning.note(tx, who, pruned=pruned, declined=declined)
 
-    def _sweep(self) -> None:
-        """Let no file hold what was dropped."""
+    def sweep(self) -> None:
         with _telling():
             self.dialect.sweep()
 
