@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format lock clean
+.PHONY: help install demo test bench soak lint format lock clean
 
 help: ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -24,6 +24,12 @@ demo: install ## delete thousands of items for real, on practice servers
 
 test: install lint ## run every check and every test
 	$(BIN)/pytest
+
+soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports to account
+	@$(BIN)/python -m tests.acceptance.fire --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
+
+bench: install ## measure us beside what people do today (an hour or more)
+	$(BIN)/python -m tests.benchmarks --json bench.json
 
 lint: install ## style, types and import rules
 	$(BIN)/ruff format --check .
