@@ -28,7 +28,7 @@ test: install lint ## run every check and every test
 soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports to account
 	@$(BIN)/python -m tests.acceptance.fire --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
-bench: install ## measure us beside what people do today (an hour or more)
+bench: install ## measure us beside what people do today (an hour or two)
 	$(BIN)/python -m tests.benchmarks --json bench.json
 
 lint: install ## style, types and import rules

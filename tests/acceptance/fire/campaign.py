@@ -195,7 +195,7 @@ class Campaign:
         deployment, survey = self._deployment, self._survey
         survey.lost, survey.doubled = deployment.lost, deployment.doubled
         survey.deserted = deployment.crew.deserted
-        survey.faults += [*deployment.faults, *deployment.crew.complaints()]
+        survey.faults += deployment.crew.complaints()
         keys = {key for due in self._orders for key in due.order.keys if key is not None}
         survey.faults += [
             f"{name} logged items: {sorted(shown)[:3]}"

@@ -63,7 +63,7 @@ class Deployment:
         self.doubled = 0
         #: Messages that were seen, to be sent once more much later.
         self.stale: list[tuple[str, bytes]] = []
-        #: What went wrong with the processes themselves.
+        #: What went wrong with the processes themselves; whole when all have ended.
         self.faults: list[str] = []
 
     def __enter__(self) -> Self:

@@ -100,6 +100,7 @@ def play(store: StoreKind, wanted: Wanted, *, seed: int, seconds: float) -> Surv
         survey = campaign.run(shuffled(damages, dice), course)
         if wanted.logs is not None:
             _keep(deployment, survey, wanted.logs / f"{store}-{seed}")
+    survey.faults += deployment.faults
     return survey
 
 

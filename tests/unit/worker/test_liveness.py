@@ -478,8 +478,8 @@ def test_a_look_alone_brings_it_to_its_end(
 
     assert house.state(job) is beginning.end
     assert sum(house.store.tally(job).values()) == house.store.job(job).items
-    # A bell that was lost is rung again once its patience is over.
-    soon = (LOOK_EVERY * 6 + BELL_PATIENCE * 2) * heard_every
+    # One look plans, one rings, and one more where what they posted is lost.
+    soon = LOOK_EVERY * 4 * heard_every
     assert house.clock.moment - began <= beginning.waits + step + soon
     is_at_rest(house)
 
