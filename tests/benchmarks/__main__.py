@@ -49,17 +49,18 @@ PARTS: Mapping[str, Part] = {
 def main() -> int:
     """Read the command line, measure, and tell."""
     given = _parser().parse_args()
-    bench = Bench(PostgresqlServer(programs(), **DURABLE), runs=given.runs, scale=given.scale)
+    postgresql = PostgresqlServer(programs(), **DURABLE)
+    bench = Bench(postgresql, runs=given.runs, scale=given.scale, workers=given.workers)
     broken = []
     try:
-        bench.postgresql.make()
-        bench.postgresql.start()
+        postgresql.make()
+        postgresql.start()
         for name in given.only:
             broken += _measure(name, bench)
             # After each, since what was seen so far took long to see.
             rows = _tell(given, bench)
     finally:
-        bench.postgresql.remove()
+        postgresql.remove()
     print(as_text(rows))  # noqa: T201
     if broken:
         say(f"could not be measured: {', '.join(broken)}")
@@ -82,7 +83,7 @@ def _measure(name: str, bench: Bench) -> list[str]:
 def _tell(given: argparse.Namespace, bench: Bench) -> list[Judged]:
     """Judge and write down what was seen."""
     rows = [judge(bar, bench.figures) for bar in TABLE if bar.part in given.only]
-    told = {"scale": given.scale, "runs": given.runs, "parts": given.only}
+    told = {name: value for name, value in vars(given).items() if name != "json"}
     write_json(given.json, rows, bench.figures, given=told)
     return rows
 
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--scale", type=float, default=1, help="share of the items")
     parser.add_argument("--runs", type=int, default=5, help="how often each part is repeated")
+    parser.add_argument("--workers", type=int, default=2, help="processes of ours, one a core")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write it")
     return parser

@@ -29,6 +29,8 @@ class Bench:
     runs: int
     #: The share of the items that the table names.
     scale: float
+    #: Worker processes of ours.
+    workers: int
     #: What was seen, as series by name.
     figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 

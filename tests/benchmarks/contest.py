@@ -36,12 +36,12 @@ def patience(items: int) -> float:
     return 180 + items / 400
 
 
-def run_ours(items: int, *, size: int, store_url: str | None) -> Turn:
+def run_ours(items: int, *, size: int, store_url: str | None, workers: int) -> Turn:
     """Ours, from the first byte of the submission until the job has ended, by the store's clock."""
     with Stage() as stage:
         monitor = stage.open_monitor()
         targets = {TARGET: monitor_target(monitor, size=size, in_flight=IN_FLIGHT)}
-        with Ours(stage, targets=targets, store_url=store_url) as ours:
+        with Ours(stage, targets=targets, store_url=store_url, workers=workers) as ours:
             ours.warm_up(TARGET, list(link_ids(WARM_UP, first=items)))
             monitor.reset()
             sent = ours.submit(TARGET, items=items, seconds=patience(items))

@@ -1,6 +1,6 @@
 """Our side: a deployment as a user runs it in production, and jobs that are handed to it.
 
-with Stage() as stage, Ours(stage, targets={"monitor": ...}, store_url=url) as ours:
+with Stage() as stage, Ours(stage, targets={"monitor": ...}, store_url=url, workers=2) as ours:
     sent = ours.submit("monitor", items=1_000_000)
     status = ours.settled(sent.job)
 """
@@ -22,8 +22,6 @@ from worker.client import DeletionClient, JobStatus, NoAnswer, Refused
 from worker.embedded.commands import CELERY
 from worker.environment import BROKER_URL, CONFIGURATION, DATA_DIR, STORE_URL
 
-#: One a core of the machine that the bars were set on.
-PROCESSES = 2
 COMMAND = Path(sys.executable).with_name("deletions")
 
 _TOKEN = "BENCH_TOKEN"
@@ -53,7 +51,7 @@ def monitor_target(monitor: Monitor, *, size: int, in_flight: int) -> dict[str, 
 
 
 class Ours:
-    """Two worker processes and a store; use it in a `with` statement, from one thread."""
+    """Worker processes and a store; use it in a `with` statement, from one thread."""
 
     def __init__(
         self,
@@ -61,11 +59,13 @@ class Ours:
         *,
         targets: Mapping[str, Mapping[str, Any]],
         store_url: str | None,
+        workers: int,
         worker_options: Sequence[str] = (),
     ) -> None:
         """Without a `store_url` the store is a SQLite file."""
         self._stage = stage
         self._targets = targets
+        self._number_of_workers = workers
         self._worker_options = worker_options
         self._opened = ExitStack()
         self.data_dir = stage.folder / "data"
@@ -84,7 +84,7 @@ class Ours:
             self.data_dir.mkdir(mode=0o700)
             tables = [_table(name, lines) for name, lines in self._targets.items()]
             Path(self._variables[CONFIGURATION]).write_text("\n\n".join(tables) + "\n")
-            for number in range(1, PROCESSES + 1):
+            for number in range(1, self._number_of_workers + 1):
                 self._workers.append(self._start_worker(number))
             self.client = opened.enter_context(self.open_client())
             self._wait_for_an_answer()

@@ -75,7 +75,7 @@ class Campaign:
                 self._survey.repeated += application.repeated
                 self._survey.faults += application.faults
             taken = [order for one in applications for order in one.accepted]
-            heard = hear(deployment=self._deployment, orders=taken, poison=self._poison)
+            heard = hear(self._deployment, taken, poison=self._poison, ended=self._watch.ended)
             self._survey.jobs, self._survey.tally = len(taken), heard.tally
             self._survey.faults += heard.faults
         self._note_the_crew()
@@ -177,11 +177,14 @@ class Campaign:
     # -- the end --------------------------------------------------------------
 
     def _await_end(self, applications: Sequence[Application], until: float) -> None:
-        """Wait for all orders to be taken and all jobs to end, by themselves."""
-        while time.monotonic() < until:
+        """Wait for all orders to be taken and all jobs to end, while anything moves."""
+        began_at = time.monotonic()
+        while (now := time.monotonic()) < until:
             self._look()
             if all(one.is_done for one in applications) and self._watch.is_everything_ended:
                 return
+            if now - max(self._watch.moved_at, began_at) > LONGEST_RECOVERY:
+                break
             time.sleep(_TICK)
         self._survey.faults += [
             f"target {target}: not every order was taken"

@@ -1,7 +1,7 @@
 """Reads every report as an application does, and holds it against the backends' own ledgers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,8 +30,17 @@ class Heard:
     faults: list[str] = field(default_factory=list)
 
 
-def hear(deployment: Deployment, orders: Sequence[Order], *, poison: Sequence[str]) -> Heard:
-    """Read the reports of these orders, which are all that the backends were given."""
+def hear(
+    deployment: Deployment,
+    orders: Sequence[Order],
+    *,
+    poison: Sequence[str],
+    ended: Collection[str],
+) -> Heard:
+    """Read the reports of those jobs that have ended.
+
+    These orders are all that the backends were given.
+    """
     heard = Heard()
     for target, vendor in deployment.vendors.items():
         own = [order for order in orders if order.target == target]
@@ -39,7 +48,7 @@ def hear(deployment: Deployment, orders: Sequence[Order], *, poison: Sequence[st
         backend = vendor.backend
         rules = Rules(max_attempts=backend.max_attempts, can_probe=backend.can_probe)
         with deployment.client() as client:
-            for order in own:
+            for order in [one for one in own if one.job in ended]:
                 _hear_one(client, order, ledger, rules, heard)
         heard.faults += faults_of_backend(own, ledger)
     return heard

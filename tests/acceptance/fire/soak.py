@@ -28,8 +28,9 @@ SECONDS = 240.0
 #: Jobs beside the large ones, and seconds between two of them.
 SMALL_JOBS = 36
 SMALL_EVERY = 5.0
-#: After the last damage everything ends by itself within so many seconds.
-PATIENCE = 120.0
+#: After the last damage everything ends by itself within so many seconds: all of
+#: a round's work at half the pace of a slow machine.
+PATIENCE = 400.0
 #: The share of the large jobs that is decided after the last damage.
 IN_PEACE = 0.1
 

@@ -68,6 +68,16 @@ class Watch:
         """Whether all jobs have ended."""
         return all(one.is_ended for one in self._jobs.values())
 
+    @property
+    def moved_at(self) -> float:
+        """When an item of any job was seen to be decided last."""
+        return max((one.moved_at for one in self._jobs.values()), default=0.0)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """The jobs that have ended."""
+        return frozenset(job for job, one in self._jobs.items() if one.is_ended)
+
     def unended(self) -> list[str]:
         """Every job that has not ended, for people."""
         return [

@@ -11,5 +11,6 @@ def growth(bench: Bench) -> None:
     for _ in bench.rounds("growth"):
         for name, count in SIZES.items():
             with bench.store() as url:
-                turn = run_ours(bench.items(count, size=100), size=100, store_url=url)
+                items = bench.items(count, size=100)
+                turn = run_ours(items, size=100, store_url=url, workers=bench.workers)
             turn.note(bench, "growth", name)

@@ -3,7 +3,7 @@
 from tests.benchmarks.bench import Bench, say
 from tests.benchmarks.contest import TARGET, WARM_UP, patience
 from tests.benchmarks.link_ids import link_ids
-from tests.benchmarks.ours import PROCESSES, Ours, monitor_target
+from tests.benchmarks.ours import Ours, monitor_target
 from tests.benchmarks.stage import Stage
 from worker.slots import KEPT_FOR_CONTROL
 
@@ -15,13 +15,19 @@ SLOTS = 32
 def latency(bench: Bench) -> None:
     """From the practice server's first call to the last record in the store."""
     items = bench.items(ITEMS, size=SIZE)
-    threads = SLOTS // PROCESSES + KEPT_FOR_CONTROL
-    options = ("-c", str(threads))
+    threads = SLOTS // bench.workers + KEPT_FOR_CONTROL
+    size_of_pool = ("-c", str(threads))
     for _ in bench.rounds("latency"):
         with bench.store() as url, Stage() as stage:
             monitor = stage.open_monitor()
             targets = {TARGET: monitor_target(monitor, size=SIZE, in_flight=SLOTS)}
-            with Ours(stage, targets=targets, store_url=url, worker_options=options) as ours:
+            with Ours(
+                stage,
+                targets=targets,
+                store_url=url,
+                workers=bench.workers,
+                worker_options=size_of_pool,
+            ) as ours:
                 ours.warm_up(TARGET, list(link_ids(WARM_UP, first=items)))
                 monitor.reset(latency=LATENCY)
                 sent = ours.submit(TARGET, items=items, seconds=patience(items))

@@ -14,8 +14,9 @@ def hundreds(bench: Bench) -> None:
     items = bench.items(MILLION, size=100)
     for _ in bench.rounds("hundreds"):
         with bench.store() as url:
-            run_ours(items, size=100, store_url=url).note(bench, "hundreds", "ours")
-        turn = run_ours(items, size=100, store_url=None)
+            turn = run_ours(items, size=100, store_url=url, workers=bench.workers)
+            turn.note(bench, "hundreds", "ours")
+        turn = run_ours(items, size=100, store_url=None, workers=bench.workers)
         turn.note(bench, "hundreds", "ours_on_sqlite")
         for peer in available(DRAMATIQ, CHORD):
             run_peer(peer, items, size=100).note(bench, "hundreds", peer.name)
@@ -29,6 +30,7 @@ def thousands(bench: Bench) -> None:
     items = bench.items(MILLION, size=1_000)
     for _ in bench.rounds("thousands"):
         with bench.store() as url:
-            run_ours(items, size=1_000, store_url=url).note(bench, "thousands", "ours")
+            turn = run_ours(items, size=1_000, store_url=url, workers=bench.workers)
+            turn.note(bench, "thousands", "ours")
         for peer in available(DRAMATIQ, BARE_LOOP):
             run_peer(peer, items, size=1_000).note(bench, "thousands", peer.name)

@@ -32,7 +32,7 @@ def single(bench: Bench) -> None:
     """One at a time, with nothing else to do."""
     with bench.store() as url, Stage() as stage:
         targets = {"monitor": _target(stage.open_monitor())}
-        with Ours(stage, targets=targets, store_url=url) as ours:
+        with Ours(stage, targets=targets, store_url=url, workers=bench.workers) as ours:
             ours.warm_up("monitor", list(link_ids(WARM_UP)))
             for number in range(bench.items(IDLE_JOBS)):
                 # In no step with the looks that every worker takes at the store.
@@ -47,7 +47,7 @@ def beside(bench: Bench) -> None:
     for _ in bench.rounds("beside"):
         with bench.store() as url, Stage() as stage:
             targets = {name: _target(stage.open_monitor()) for name in ("same", "other")}
-            with Ours(stage, targets=targets, store_url=url) as ours:
+            with Ours(stage, targets=targets, store_url=url, workers=bench.workers) as ours:
                 for name in targets:
                     ours.warm_up(name, list(link_ids(WARM_UP, first=items)))
                 large = ours.submit("same", items=items, seconds=patience(items)).job
@@ -104,7 +104,7 @@ def _crowd(bench: Bench, part: str, *, latency: float, size: int) -> None:
     with bench.store() as url, Stage() as stage:
         monitor = stage.open_monitor()
         targets = {"monitor": _target(monitor, size=size)}
-        with Ours(stage, targets=targets, store_url=url) as ours:
+        with Ours(stage, targets=targets, store_url=url, workers=bench.workers) as ours:
             ours.warm_up("monitor", list(link_ids(WARM_UP, first=_APART)))
             monitor.reset(latency=latency)
             submitters = [

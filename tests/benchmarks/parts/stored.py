@@ -23,7 +23,7 @@ def stored(bench: Bench) -> None:
     items, tenth = (bench.items(count, size=SIZE) for count in (ITEMS, TENTH))
     with bench.store() as url, Stage() as stage:
         targets = {TARGET: monitor_target(stage.open_monitor(), size=SIZE, in_flight=IN_FLIGHT)}
-        with Ours(stage, targets=targets, store_url=url) as ours:
+        with Ours(stage, targets=targets, store_url=url, workers=bench.workers) as ours:
             say("stored: filling the store")
             jobs = [_fill(ours, items, first=number * items) for number in range(JOBS)]
             small = _fill(ours, tenth, first=JOBS * items)

@@ -32,7 +32,7 @@ def tables(bench: Bench) -> None:
     for _ in bench.rounds("tables"):
         with bench.store() as store, bench.store() as events:
             _make(bench, events, rows + WARM_UP)
-            seconds = _delete_by_key(store, events, rows)
+            seconds = _delete_by_key(store, events, rows, workers=bench.workers)
             bench.note("tables.ours.seconds", seconds)
             _make(bench, events, rows)
             floor = _delete_at_once(events, rows)
@@ -40,14 +40,18 @@ def tables(bench: Bench) -> None:
         say(f"  {seconds:.2f} s beside {floor:.2f}")
 
 
-def _delete_by_key(store: str, events: str, rows: int) -> float:
+def _delete_by_key(store: str, events: str, rows: int, *, workers: int) -> float:
     """Ours, from the first byte of the submission until the job has ended."""
-    target = {"adapter": "sql_table", "url": events, "table": "events", "key": "id"}
+    target = {
+        "adapter": "sql_table",
+        "url": events,
+        "table": "events",
+        "key": "id",
+        "max_items_per_call": SIZE,
+    }
     with (
         Stage() as stage,
-        Ours(
-            stage, targets={TARGET: {**target, "max_items_per_call": SIZE}}, store_url=store
-        ) as ours,
+        Ours(stage, targets={TARGET: target}, store_url=store, workers=workers) as ours,
     ):
         ours.warm_up(TARGET, range(rows, rows + WARM_UP))
         sent = ours.submit(TARGET, "--kind", "numbers", items=rows, seconds=patience(rows))

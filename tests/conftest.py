@@ -1,3 +1,5 @@
+"""Before any test imports them: what asserts in the shipped suite is shown in full."""
+
 import pytest
 
 pytest.register_assert_rewrite(
