@@ -26,6 +26,7 @@ test: install lint ## run every check and every test
 	$(BIN)/pytest
 
 soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports to account
+	$(BIN)/pytest -m soak
 	@$(BIN)/python -m tests.acceptance.fire --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 bench: install ## measure us beside what people do today (an hour or two)

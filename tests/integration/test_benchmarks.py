@@ -59,7 +59,7 @@ def assert_was_measured(turn: Turn, *, has_workers: bool) -> None:
     assert (turn.worker_mib > 10) == has_workers
 
 
-@pytest.mark.parametrize("part", ["latency", "single", "beside", "stored", "tables"])
+@pytest.mark.parametrize("part", ["latency", "beside", "stored", "tables"])
 def test_a_part_runs_and_its_rows_are_told(part: str, tmp_path: Path) -> None:
     need_a_server()
     programs()

@@ -27,6 +27,8 @@ from worker.embedded.commands import worker_command
 from worker.environment import BROKER_URL, RESULT_BACKEND_URL, STORE_URL, socket_path
 from worker.executor import LEASE_MARGIN
 
+pytestmark = pytest.mark.soak
+
 ALONE = ("--without-mingle", "--without-gossip")
 QUEUES = ("deletions.bells", "deletions")
 MOST = timedelta(seconds=90)

@@ -27,6 +27,8 @@ from worker.environment import STORE_URL
 from worker.executor import LEASE_MARGIN
 from worker.planner import PLANNING_LASTS
 
+pytestmark = pytest.mark.soak
+
 ITEMS = 12
 TIMEOUT = timedelta(seconds=2)
 NOTIFY = '[notify.crm]\ntask = "crm.deletion_done"\nqueue = "crm"'
