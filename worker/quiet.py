@@ -136,6 +136,14 @@ class PromptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery publish
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "buffer_group": None, "on_send_buffered": None})
 
+    def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Try to send an event once; what could not go out follows when the broker is back.
+
+        Celery repeats a heartbeat until it is out. While the broker says
+        nothing, that keeps the loop from turning which hears the wish to end.
+        """
+        return super().send(*args, **{**kwargs, "retry": False})
+
 
 class PromptEvents(Events):  # type: ignore[misc]  # Celery publishes no types
     """Celery's events, sent by a `PromptDispatcher`."""

@@ -20,6 +20,8 @@ from tests.postgres import programs
 
 ITEMS, SIZE = 30, 10
 
+pytestmark = pytest.mark.soak
+
 AT_MOST_TWICE = Bar("part", "what", "ours", over="theirs", wanted=Is.AT_MOST, limit=2)
 AT_LEAST_NINE = Bar("part", "what", "ours", by=By.LEAST, wanted=Is.AT_LEAST, limit=9)
 

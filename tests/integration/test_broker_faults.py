@@ -168,6 +168,7 @@ TARGETS = {
     "away": target(1_000),
     "paced": target(300, requests_per_second=5.0),
     "stranded": target(1_200),
+    "hanging": target(1_000),
     "robbed": target(600),
     "killed": target(1_200),
     # A call for which the machine is too slow must not look like one that was
@@ -270,6 +271,28 @@ def test_half_open_connections_are_given_up(stage: Stage) -> None:
     assert stage.pids == pids
     assert set(told) == {"deleted/item"}
     assert seconds < 30
+
+
+def test_a_broker_that_hangs_keeps_no_worker_from_ending(stage: Stage) -> None:
+    jobs = stage.submit("hanging")
+    stage.let_it_begin("hanging")
+    name, pid = next(iter(stage.pids.items()))
+
+    stage.line.hold()
+    time.sleep(3)
+    os.kill(pid, signal.SIGTERM)
+    began = time.monotonic()
+    wait_until(lambda: name not in stage.pids, seconds=60)
+    took = time.monotonic() - began
+    stage.line.restore()
+    seconds = stage.works_again("hanging", most=40)
+    told = stage.end("hanging", jobs)
+
+    seen(f"{name} ended within {took:.1f} s while the broker said nothing")
+    seen(f"after the broker hung work went on within {seconds:.1f} s")
+    assert set(told) == {"deleted/item"}
+    assert took < 50
+    assert seconds < 20
 
 
 def test_messages_may_be_lost_and_doubled(stage: Stage) -> None:
