@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench soak lint format lock clean
+.PHONY: help install tools demo test bench soak picture lint format lock clean
 
 help: ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -19,6 +19,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-* && touch $@
 
+# systemd without its own init: only the tool that checks unit files is wanted.
+TOOLS := chromium chromium-driver prometheus systemd
+
+tools: ## install what some tests use beside Python: a browser, promtool (Debian, as root)
+	@for one in $(TOOLS); do dpkg -s $$one >/dev/null 2>&1 || missing="$$missing $$one"; done; \
+	test -z "$$missing" || { apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install --no-install-recommends -y $$missing >/dev/null; }
+
 demo: install ## delete thousands of items for real, on practice servers
 	@$(BIN)/deletions demo
 
@@ -31,6 +39,9 @@ soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports
 
 bench: install ## measure us beside what people do today (an hour or two)
 	$(BIN)/python -m tests.benchmarks --json bench.json
+
+picture: install ## take the README's picture of Flower (needs chromium and its driver)
+	$(BIN)/python -m tests.integration.test_flower_in_a_browser deploy/flower/tasks.png
 
 lint: install ## style, types and import rules
 	$(BIN)/ruff format --check .
