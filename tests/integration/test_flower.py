@@ -3,19 +3,13 @@
 import base64
 import json
 import os
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
+from tests.integration.browser import free_port
+from tests.integration.flowers import Flower
 from tests.integration.service import Service, Target, wait_until
-from worker.client import Refused
 from worker.embedded.commands import CELERY
 from worker.embedded.flower import USER, flower_command
 from worker.embedded.processes import Command
@@ -25,54 +19,16 @@ PASSWORD = "correct horse"
 SECRET = "somebody-0f5e1d3c"
 
 
-@dataclass
-class Flower:
-    """One Flower to ask."""
-
-    port: int
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def ask(
-        self, path: str, *, data: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        """The status and text of a page."""
-        named = self.headers if headers is None else headers
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", data=data, headers=named
-        )
-        try:
-            with closing(urllib.request.urlopen(request, timeout=10)) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.read().decode()
-
-    def answers(self) -> bool:
-        """Whether it is up."""
-        try:
-            return self.ask("/healthcheck")[0] == 200
-        except OSError:
-            return False
-
-
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with Service(targets={"monitor": Target(items=2)}) as service:
         yield service
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def flower(service: Service) -> Flower:
     """As `up` starts it."""
-    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    flower = Flower(free_port(), {"Authorization": f"Basic {token}"})
+    flower = Flower.with_password(free_port(), USER, PASSWORD)
     service.processes.start(flower_command(PASSWORD, port=flower.port))
     wait_until(flower.answers, seconds=60)
     return flower
@@ -99,7 +55,7 @@ def ids(service: Service) -> list[str]:
 def job(service: Service, flower: Flower, bare: Flower, ids: list[str]) -> str:
     """A job that both have seen from its first to its last message."""
     for one in (flower, bare):
-        wait_until(lambda one=one: sees(one, service), seconds=60)
+        wait_until(lambda one=one: one.hears(service), seconds=60)
     with service.client() as client:
         items = [*ids, SECRET, {"id": SECRET}]
         found: str = client.submit("monitor", items, requested_by="Ada")
@@ -107,29 +63,7 @@ def job(service: Service, flower: Flower, bare: Flower, ids: list[str]) -> str:
         assert len(list(client.results(found))) == 4
         assert client.item("monitor", ids[0])["jobs"]
     for one in (flower, bare):
-        wait_until(lambda one=one: settled(one, found))
-    return found
-
-
-def sees(flower: Flower, service: Service) -> bool:
-    """Whether it hears of a message that is sent now: it shows workers before that."""
-    with service.client() as client, suppress(Refused):
-        client.status(str(uuid4()))
-    return bool(search(flower, "deletions.status"))
-
-
-def settled(flower: Flower, job: str) -> bool:
-    rows = [one for one in search(flower, job) if one["name"] == "deletions.settle"]
-    return any(one["result"] for one in rows)
-
-
-def search(flower: Flower, text: str) -> list[dict[str, Any]]:
-    """What the search field of the tasks page finds."""
-    query = f"/tasks/datatable?draw=1&start=0&length=100&search%5Bvalue%5D={text}"
-    query += "&order%5B0%5D%5Bcolumn%5D=0&order%5B0%5D%5Bdir%5D=asc&columns%5B0%5D%5Bdata%5D=name"
-    status, told = flower.ask(query)
-    assert status == 200, told
-    found: list[dict[str, Any]] = json.loads(told)["data"]
+        wait_until(lambda one=one: one.has_settled(found))
     return found
 
 
@@ -169,18 +103,22 @@ def test_it_does_nothing(flower: Flower, path: str) -> None:
 
 
 def test_a_job_is_found_by_its_id(flower: Flower, job: str) -> None:
-    names = {one["name"] for one in search(flower, job)}
+    names = {one["name"] for one in flower.search(job)}
 
     assert {"deletions.submit", "deletions.settle"} <= names
-    assert search(flower, "7b2f8c1e-0000-4000-8000-000000000001") == []
+    assert flower.search("7b2f8c1e-0000-4000-8000-000000000001") == []
 
 
 def test_it_shows_what_became_of_a_job(flower: Flower, job: str) -> None:
-    (settled,) = [one for one in search(flower, job) if one["name"] == "deletions.settle"]
+    (settled,) = [one for one in flower.search(job) if one["name"] == "deletions.settle"]
 
-    assert f"job={job} completed" in settled["result"]
-    assert "deleted=2" in settled["result"]
-    assert "rejected=2" in settled["result"]
+    assert settled["result"] == f"completed deleted=2 rejected=2 job={job}"
+
+
+def test_a_slice_names_its_jobs_with_their_counts(flower: Flower, job: str) -> None:
+    (worked,) = [one for one in flower.search(job) if one["name"] == "deletions.execute"]
+
+    assert worked["result"] == f"items=2 calls=1 jobs=1 job={job} items=2"
 
 
 def test_it_sees_every_job_to_its_end(service: Service, flower: Flower, job: str) -> None:
@@ -190,7 +128,7 @@ def test_it_sees_every_job_to_its_end(service: Service, flower: Flower, job: str
             client.wait(one)
 
     for one in jobs:
-        wait_until(lambda one=one: settled(flower, one))
+        wait_until(lambda one=one: flower.has_settled(one))
 
 
 def test_its_memory_is_bounded() -> None:
@@ -216,7 +154,7 @@ def test_even_a_bare_one_shows_no_item(bare: Flower, job: str, ids: list[str]) -
 
     assert job in json.dumps(tasks)
     assert [path for path, _, text in shown if SECRET in text] == []
-    assert SECRET not in json.dumps(search(bare, ""))
+    assert SECRET not in json.dumps(bare.search(""))
     assert [path for path, _, text in shown if any(one in text for one in ids)] == []
 
 

@@ -2,6 +2,7 @@
 
 By itself Flower 2.2 listens on all interfaces and shows its pages to everyone.
 `/metrics` and `/healthcheck` stay open even with a password.
+What `deploy/flower/flowerconfig.py` says of a Flower of its own is the same.
 """
 
 import os
@@ -15,8 +16,9 @@ from worker.errors import BadConfiguration
 USER = "deletions"
 PORT = 5555
 
-#: Arguments and results are hidden by default; ours are counts and ids.
-_COLUMNS = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
+#: Arguments and results are hidden by default; ours are ids and counts, and
+#: `args` are left out, as no message of ours has any.
+_COLUMNS = "name,kwargs,result,state,received,started,runtime,worker,uuid"
 
 
 def choose_password(given: str | None) -> str:
