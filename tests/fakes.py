@@ -38,7 +38,7 @@ from worker.job import JobId, JobState
 from worker.planner import Planner
 from worker.purge import Purge
 from worker.purger import Purger
-from worker.requests import Submit
+from worker.requests import Append, Open, Seal
 from worker.rescuer import Rescuer
 from worker.scheduling import Schedule
 from worker.settler import Settler
@@ -341,9 +341,15 @@ class House:
     # -- the ways of a job -----------------------------------------------------
 
     def landed(self, items: Iterable[Any], *, target: str = "crm", **named: Any) -> JobId:
-        """A job that is to be planned."""
-        request = Submit(job=some_id(), target=target, items=list(items), **named)
-        return self.submitter.submit(request).id
+        """A job that came in chunks and is to be planned."""
+        given = list(items)
+        job = self.submitter.open(
+            Open(job=some_id(), target=target, chunk_items=max(len(given), 1), **named)
+        ).id
+        if given:
+            self.submitter.append(Append(job=job, chunk=0, items=given))
+        self.submitter.seal(Seal(job=job, chunks=int(bool(given))))
+        return job
 
     def submitted(self, items: Iterable[Any], *, target: str = "crm", **named: Any) -> JobId:
         """A job that is planned."""

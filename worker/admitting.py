@@ -81,7 +81,8 @@ def is_item(value: Any) -> bool:
     >>> [is_item(one) for one in ("a", 7, {"id": 7}, True, 1.5, None, ["a"])]
     [True, True, True, False, False, False, False]
     """
-    return isinstance(value, str | int | dict) and not isinstance(value, bool)
+    # A union of types takes ten times as long to be told.
+    return isinstance(value, (str, int, dict)) and not isinstance(value, bool)
 
 
 def _land(

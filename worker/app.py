@@ -4,20 +4,30 @@ Importing it does nothing; the environment is read when Celery first asks for
 its configuration.
 """
 
+import logging
 import os
 import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, worker_process_init
+from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
+    beat_init,
+    celeryd_init,
+    worker_process_init,
+)
+from celery.utils.log import get_multiprocessing_logger
 from kombu import Queue
 
 from worker.assembly import read_places
+from worker.checking import CLOCK_TICKS_EVERY
 from worker.embedded.valkey import Valkey
 from worker.envelopes import read_envelopes_carefully
-from worker.environment import Environment, make_data_dir
+from worker.environment import Environment, LogFormat, make_data_dir
 from worker.errors import BadConfiguration
 from worker.listener import Listener
+from worker.logs import begin, shape
 from worker.quiet import read_plain_json
 
 #: Public tasks and planning; control never waits behind work.
@@ -105,7 +115,11 @@ def _configure() -> dict[str, Any]:
         # What is due is decided in the store; the clock only says when to look.
         # A tick that no worker heard in time is one of many: the next one does.
         "beat_schedule": {
-            "purge": {"task": "deletions.purge", "schedule": 5.0, "options": TICK},
+            "purge": {
+                "task": "deletions.purge",
+                "schedule": CLOCK_TICKS_EVERY.total_seconds(),
+                "options": TICK,
+            },
             "prune": {"task": "deletions.prune", "schedule": 3600.0, "options": TICK},
         },
         "worker_redirect_stdouts": False,
@@ -135,9 +149,21 @@ app.add_defaults(_configure)
 app.steps["consumer"].add(Listener)
 
 
+@after_setup_logger.connect
+@after_setup_task_logger.connect
+def _shape_logs(logger: logging.Logger, **_: Any) -> None:
+    """One line a record, of ours and of Celery's."""
+    shape(logger.handlers, _places().log_format)
+    shape(get_multiprocessing_logger().handlers, _places().log_format)
+
+
 @celeryd_init.connect
-def _start_worker(**_: Any) -> None:
+def _start_worker(instance: Any, **_: Any) -> None:
     """What a worker needs before it connects."""
+    # What is said before Celery has set up its logging, and replaced this.
+    begin(_places().log_format)
+    # Celery's banner is no record: a program that reads the lines would trip over it.
+    instance.quiet = instance.quiet or _places().log_format is LogFormat.JSON
     read_plain_json()
     read_envelopes_carefully()
     _start_embedded()

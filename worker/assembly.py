@@ -13,10 +13,11 @@ from api_adapters.base import Adapter, Pace
 from worker.desk import Desk
 from worker.environment import Environment, read_environment
 from worker.errors import BadConfiguration
+from worker.examiner import Examiner
 from worker.executor import Bells, Executor
 from worker.finder import Finder
 from worker.insisting import Insistence
-from worker.pace import NoPace, SharedPace
+from worker.pace import NoPace, SharedPace, ping
 from worker.planner import Planner
 from worker.pruner import Pruner
 from worker.purge import CatchUp, Overlap, Purge
@@ -27,7 +28,7 @@ from worker.sections import PurgeSettings
 from worker.settings import Configuration, find_configuration, load_configuration
 from worker.settler import Settler
 from worker.store.base import Store
-from worker.store.migrations import prepare
+from worker.store.migrations import check, prepare
 from worker.store.sql import SqlStore
 from worker.submitter import Submitter
 from worker.target import Target
@@ -79,6 +80,18 @@ class Deployment:
     def targets(self) -> Mapping[str, Target]:
         """The configured targets by name."""
         return self.configuration.targets
+
+    def examiner(self) -> Examiner:
+        """Asks store and broker whether all is well."""
+        return Examiner(self.store, check_migration=self.check_migration, ping_broker=self.ping)
+
+    def check_migration(self) -> None:
+        """Raises WrongMigration, StoreUnavailable."""
+        check(self.environment.store_url)
+
+    def ping(self) -> str | None:
+        """Why the broker does not answer, if so."""
+        return ping(self.environment.broker_url)
 
     def submitter(self) -> Submitter:
         """Takes jobs in."""
@@ -191,10 +204,20 @@ def open_deployment(environment: Environment) -> Deployment:
     Raises:
         BadConfiguration, WrongMigration, StoreUnavailable.
     """
+    deployment = open_watch(environment)
+    prepare(environment.store_url)
+    return deployment
+
+
+def open_watch(environment: Environment) -> Deployment:
+    """The same, to look at what is there: nothing is opened yet, and the store left as it is.
+
+    Raises:
+        BadConfiguration.
+    """
     if environment.configuration is None:
         raise BadConfiguration(("no configuration file is named",))
     configuration = load_configuration(environment.configuration)
-    prepare(environment.store_url)
     return Deployment(
         environment=environment,
         configuration=configuration,

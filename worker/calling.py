@@ -10,10 +10,14 @@ from typing import Any
 from api_adapters.base import Adapter, Deadline, Evidence, Finding, Item, Presence, Reply, Verdict
 from api_adapters.errors import BadItem, CallFailed, Hopeless, Paced, Refused, Transient
 from worker.batch import Claimed
+from worker.call import Answer, Call
 from worker.retrying import told_wait
 from worker.store.base import CallNote
 
 log = logging.getLogger("deletions.calling")
+
+#: The code of a call whose adapter raised what none may raise.
+ADAPTER_BROKE = "adapter_broke"
 
 
 def delete(
@@ -48,7 +52,7 @@ def delete(
 
 def _broken(error: Exception) -> Transient:
     """A break as a passing fault: the next try may be of another mind."""
-    return Transient(f"the adapter broke: {note_broken(error)}", code="adapter_broke")
+    return Transient(f"the adapter broke: {note_broken(error)}", code=ADAPTER_BROKE)
 
 
 def note_broken(error: Exception) -> str:
@@ -147,6 +151,7 @@ def items_of(call: Sequence[Claimed], keys: Sequence[Mapping[int, str]]) -> dict
 def note_of(reply: Reply, took: timedelta) -> CallNote:
     """What a reply tells of the target."""
     rest, is_alive, failures = timedelta(), False, 0
+    call = Call(answer_of(reply.error), took)
     match reply.error:
         # A claim takes what it expects to finish, the wait for the pace included.
         case Paced(wait=timedelta() as wait):
@@ -161,7 +166,30 @@ def note_of(reply: Reply, took: timedelta) -> CallNote:
         case Refused():
             is_alive = True
     answered = reply.error is None
-    return CallNote(took, answered, rest, is_alive=is_alive or answered, failures=failures)
+    is_alive = is_alive or answered
+    return CallNote(took, answered, rest, is_alive=is_alive, failures=failures, calls=(call,))
+
+
+def answer_of(error: CallFailed | None) -> Answer:
+    """How a call was answered, by what failed.
+
+    >>> answer_of(None), answer_of(Transient("no answer in time"))
+    (<Answer.OK: 'ok'>, <Answer.LOST: 'lost'>)
+    """
+    match error:
+        case None:
+            return Answer.OK
+        case Refused():
+            return Answer.REFUSED
+        case Hopeless():
+            return Answer.HOPELESS
+        case Paced():
+            return Answer.PACED
+        case Transient(wait=timedelta()):
+            return Answer.RATE_LIMITED
+        case CallFailed(code=str() as code):
+            return Answer.BROKEN if code == ADAPTER_BROKE else Answer.TRANSIENT
+    return Answer.LOST if error.may_have_run else Answer.NO_CONNECTION
 
 
 def sum_up(notes: Sequence[CallNote]) -> CallNote | None:
@@ -174,6 +202,7 @@ def sum_up(notes: Sequence[CallNote]) -> CallNote | None:
         rest=max(note.rest for note in notes),
         is_alive=any(note.is_alive for note in notes),
         failures=_failures_since(notes),
+        calls=tuple(call for note in notes for call in note.calls),
     )
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,7 @@ DATA_DIR = "DELETIONS_DATA_DIR"
 BROKER_URL = "DELETIONS_BROKER_URL"
 RESULT_BACKEND_URL = "DELETIONS_RESULT_BACKEND_URL"
 STORE_URL = "DELETIONS_STORE_URL"
+LOG_FORMAT = "DELETIONS_LOG_FORMAT"
 FLOWER_PASSWORD = "DELETIONS_FLOWER_PASSWORD"  # noqa: S105 (a variable's name)
 
 #: The data directory, beside the configuration file.
@@ -30,6 +32,13 @@ LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _BROKERS = {"redis", "rediss", "redis+socket"}
 _POSTGRESQL = {"postgres", "postgresql", "postgresql+psycopg"}
+
+
+class LogFormat(StrEnum):
+    """How a log record is written: one line each in either form."""
+
+    TEXT = "text"  #: for people: the event, and its fields as name=value
+    JSON = "json"  #: for programs: one object a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Environment:
     flower_password: str | None = field(repr=False)
     #: Nobody named a broker: a server in the data directory has to be started.
     is_embedded: bool
+    log_format: LogFormat = LogFormat.TEXT
 
     def variables(self) -> dict[str, str]:
         """The same places for a child process, which then resolves nothing anew."""
@@ -72,6 +82,7 @@ def read_environment(environ: Mapping[str, str], *, configuration: Path, cwd: Pa
     result_backend_url = environ.get(RESULT_BACKEND_URL) or broker_url
     faults += _faults_of_broker(RESULT_BACKEND_URL, environ.get(RESULT_BACKEND_URL) or None)
     store_url = _store_url(environ.get(STORE_URL), data_dir=data_dir, cwd=cwd, faults=faults)
+    log_format = _log_format(environ.get(LOG_FORMAT), faults=faults)
     if faults:
         raise BadConfiguration(tuple(faults))
     return Environment(
@@ -82,6 +93,7 @@ def read_environment(environ: Mapping[str, str], *, configuration: Path, cwd: Pa
         store_url=store_url,
         flower_password=environ.get(FLOWER_PASSWORD) or None,
         is_embedded=given_broker is None,
+        log_format=log_format,
     )
 
 
@@ -165,6 +177,14 @@ def _store_url(given: str | None, *, data_dir: Path, cwd: Path, faults: list[str
         f"{STORE_URL}: expected postgresql://user@host/database, or sqlite:///path of a file"
     )
     return url
+
+
+def _log_format(given: str | None, *, faults: list[str]) -> LogFormat:
+    try:
+        return LogFormat(given or LogFormat.TEXT)
+    except ValueError:
+        faults.append(f"{LOG_FORMAT}: expected {' or '.join(LogFormat)}")
+        return LogFormat.TEXT
 
 
 def _has_a_sound_port(url: str) -> bool:

@@ -15,6 +15,7 @@ from api_adapters.base import Adapter, Deadline, Item, Reply
 from api_adapters.errors import BadSettings, Hopeless, Transient
 from worker.batch import Claimed, Returned
 from worker.calling import (
+    answer_of,
     delete,
     items_of,
     keys_of,
@@ -24,6 +25,7 @@ from worker.calling import (
     sum_up,
 )
 from worker.errors import LeaseLost, StoreUnavailable
+from worker.fields import bound
 from worker.guarding import kept_of
 from worker.insisting import Insistence
 from worker.job import JobId
@@ -136,7 +138,10 @@ class Executor:
                 continue
             if isinstance(hand, Busy):
                 return done
-            self._work(hand, done, is_over)
+            # Whatever is logged of it, be it by an adapter, names these.
+            with bound(target=name, lease=hand.claim.lease):
+                log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
+                self._work(hand, done, is_over)
         if self._store.may_ring(name):
             self._bells.ring(name)
         return done
@@ -277,8 +282,11 @@ class Executor:
         items = items_of(call, [_without(*pair) for pair in zip(keys, kept, strict=True)])
         began = self._clock()
         query = hand.claim.queries.get(call[0].batch.job)
-        reply = self._ask(hand, items, query) if items else Reply()
-        took = timedelta(seconds=self._clock() - began)
+        with bound(**_named(call)):
+            reply = self._ask(hand, items, query) if items else Reply()
+            took = timedelta(seconds=self._clock() - began)
+            told = {"answer": answer_of(reply.error).value, "seconds": took.total_seconds()}
+            log.debug("call.ended", extra={"items": len(items), **told})
         given = Circumstances(
             retry=RetryRules(max_attempts=hand.target.max_attempts),
             chance=self._chance(),
@@ -386,8 +394,16 @@ class Executor:
                 breaches=hand.breaches,
             )
         )
+        log.debug("claim.recorded", extra={"batches": len(hand.returned), "lost": noted.lost})
         done.touched.update(noted.jobs)
         hand.returned, hand.notes, hand.breaches = [], [], []
+
+
+def _named(call: Sequence[Claimed]) -> dict[str, Any]:
+    """The batch of a call for the log, where it carries no others."""
+    if len(call) > 1:
+        return {"batches": len(call)}
+    return {"job": call[0].batch.job, "batch": call[0].batch.first}
 
 
 def _without(keys: Mapping[int, str], kept: Mapping[int, str]) -> Mapping[int, str]:

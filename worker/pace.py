@@ -114,6 +114,25 @@ def storage_url(redis_url: str) -> str:
     return re.sub(r"(?<=[?&])virtual_host=/?", "db=", address)
 
 
+def ping(redis_url: str) -> str | None:
+    """Why the broker does not answer, or None where it does; bounded in time.
+
+    Only the kind of the fault: its words may hold a password of the address.
+    """
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    url = storage_url(redis_url).replace("redis+unix://", "unix://", 1)
+    options: Any = {"socket_timeout": ANSWER_TAKES, "socket_connect_timeout": ANSWER_TAKES}
+    try:
+        with Redis.from_url(url, **options) as client:
+            client.ping()
+    # An address that it cannot read is a ValueError.
+    except (RedisError, OSError, ValueError) as error:
+        return f"the broker does not answer: {type(error).__name__}"
+    return None
+
+
 def _open(url: str) -> "MovingWindowRateLimiter":
     """Bounded sockets and one try: a worker is not held longer than it may wait."""
     from limits.storage import RedisStorage

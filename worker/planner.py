@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from itertools import islice
+from math import inf
 from typing import Protocol
 from uuid import uuid4
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId
-from worker.splitting import cut
-from worker.store.base import Cut, Store
+from worker.splitting import MAX_BATCH_BYTES, cut
+from worker.store.base import Cut, Part, Store
 from worker.target import Target
 
 #: How long the right to plan holds; it is renewed with every stride.
@@ -20,6 +21,10 @@ ITEMS_A_STRIDE = 20_000
 RANGES_A_STRIDE = 1_000
 #: Items whose whole texts are read in one transaction.
 TEXTS_A_STRIDE = 2_000
+
+
+#: (position, bytes, is open) of an item.
+Place = tuple[int, int, bool]
 
 
 class Finds(Protocol):
@@ -138,17 +143,43 @@ class Planner:
         if target is None:
             self._store.stop(job.id, reason=f"there is no target '{job.target}' any more")
             return False
-        most = target.limits.max_items_per_call
-        ranges = cut(self._places(job), max_items=most)
-        while stride := [Cut(*one) for one in islice(ranges, RANGES_A_STRIDE)]:
+        ranges = self._ranges(job, most=target.limits.max_items_per_call)
+        while stride := list(islice(ranges, RANGES_A_STRIDE)):
             if self._renew(job.id, holder) is None:
                 return False
             self._store.add_batches(job.id, stride)
         return True
 
-    def _places(self, job: Job) -> Iterator[tuple[int, int, bool]]:
-        """The places that no batch covers yet, by position."""
+    def _ranges(self, job: Job, *, most: int) -> Iterator[Cut]:
+        """The ranges that no batch covers yet, by position.
+
+        Where all items can be sent and none is large, as is nearly always so,
+        a range is as many items as a call may hold: the store sums them up.
+        """
         after = self._store.last_cut(job.id)
+        limit = max(ITEMS_A_STRIDE, most)
+        while job.items > most and (
+            read := self._store.parts(job.id, after=after, size=most, limit=limit)
+        ):
+            ranges = [Cut(one.first, one.last, one.items) for one in read]
+            if not all(_is_a_range(one) for one in read):
+                places = self._places(job, after, last=read[-1].last)
+                ranges = [Cut(*one) for one in cut(places, max_items=most)]
+                # The last one may go on beyond these places.
+                ranges = ranges[:-1] or ranges
+            yield from ranges
+            after = ranges[-1].last
+        yield from (Cut(*one) for one in cut(self._places(job, after), max_items=most))
+
+    def _places(self, job: Job, after: int, *, last: float = inf) -> Iterator[Place]:
+        """The places beyond a position, up to another one."""
         while read := self._store.places(job.id, after=after, limit=ITEMS_A_STRIDE):
-            yield from read
+            yield from (place for place in read if place[0] <= last)
             after = read[-1][0]
+            if after >= last:
+                break
+
+
+def _is_a_range(part: Part) -> bool:
+    """Whether a part is cut as `cut` would cut it."""
+    return part.open_items == part.items and part.bytes <= MAX_BATCH_BYTES

@@ -88,6 +88,16 @@ def describe(arguments: Mapping[str, Any]) -> str:
     return " ".join(shown)
 
 
+def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    r"""The job and the target that a task is about, as fields of what is logged meanwhile.
+
+    >>> names_in({"target": "crm", "items": ["a"], "job": "no\nname"})
+    {'target': 'crm'}
+    """
+    named = ((name, arguments.get(name)) for name in ("job", "target"))
+    return {name: value for name, value in named if _may_be_shown(value)}
+
+
 class Shown:
     """A task's result of which only a count is shown."""
 

@@ -9,7 +9,8 @@ from worker.admitting import admit, admit_query, without_duplicates
 from worker.errors import RefusedRequest
 from worker.job import LEFTOVERS, Job, JobId, NewJob, retry_id
 from worker.requests import Append, Open, Seal, Submit
-from worker.store.base import Sealed, Store
+from worker.splitting import cut
+from worker.store.base import Chunk, Cut, Sealed, Store
 from worker.target import Target
 
 
@@ -72,7 +73,8 @@ class Submitter:
             notify=request.notify,
             retain_for=self._retain_for(target.name),
         )
-        return self._store.submit(job, without_duplicates(chunk))
+        chunk = without_duplicates(chunk)
+        return self._store.submit(job, chunk, cuts=_cuts(job, chunk, target))
 
     def open(self, request: Open) -> Job:
         """Take a job whose items follow in chunks. Raises RefusedRequest."""
@@ -180,3 +182,12 @@ class Submitter:
             raise RefusedRequest(
                 "unknown_target", f"target '{target.name}': {error}", data={"target": target.name}
             ) from error
+
+
+def _cuts(job: NewJob, chunk: Chunk, target: Target) -> list[Cut]:
+    """The batches of a job that nobody has to look at first; none of any other."""
+    most = target.max_given_items
+    if job.dry_run or (most is not None and len(chunk.items) > most):
+        return []
+    places = ((one.position, len(one.text), one.key is not None) for one in chunk.items)
+    return [Cut(*one) for one in cut(places, max_items=target.limits.max_items_per_call)]

@@ -27,8 +27,9 @@ from worker.app import THREADS, WRONG_CONFIGURATION, app
 from worker.desk import Answer, Desk
 from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnavailable
+from worker.fields import bound
 from worker.job import JobId
-from worker.quiet import UNREADABLE, QuietRequest, Shown, describe
+from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
 from worker.store.base import Look, Owed, Who
 
 log = logging.getLogger("deletions.tasks")
@@ -42,7 +43,8 @@ PRUNING_LASTS = timedelta(minutes=10)
 KEPT_SECONDS = 5
 #: Notifications sent in one go; the next look sends the others.
 MOST_NOTIFIED = 100
-#: Jobs that the shown result of a slice names.
+#: Jobs that the shown result of a slice names. Counts stand before ids in a
+#: result, as Flower's column cuts it off.
 MOST_JOBS_SHOWN = 5
 
 
@@ -67,6 +69,10 @@ def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -
 
     # A sender may name an argument "self", which is one of his own.
     def run(self: QuietTask, /, *args: Any, **arguments: Any) -> Shown:
+        with bound(task=name, **names_in(arguments)):
+            return do(self, args, arguments)
+
+    def do(self: QuietTask, args: tuple[Any, ...], arguments: Mapping[str, Any]) -> Shown:
         try:
             answer = serve(duty().deployment.desk(), _readable(args, arguments), self.request.id)
         except RefusedRequest as refusal:
@@ -74,7 +80,7 @@ def public(name: str, serve: Callable[[Desk, Mapping[str, Any], str], Answer]) -
         except StoreUnavailable as away:
             if self.request.ignore_result:
                 # Nobody would hear the refusal and send it again.
-                log.warning("submit.kept", extra={"task": name, "cause": str(away)})
+                log.warning("submit.kept", extra={"cause": str(away)})
                 raise self.retry(countdown=KEPT_SECONDS, max_retries=None) from None
             return _refusal(RefusedRequest("store_unavailable", str(away)))
         except Exception as error:  # noqa: BLE001
@@ -133,13 +139,14 @@ def nudge(name: str) -> Callable[[Callable[..., Shown]], Any]:
 
     def register(do: Callable[..., Shown]) -> Any:
         def run(*args: Any, **arguments: Any) -> Shown:
-            try:
-                return do(*args, **arguments)
-            except (StoreUnavailable, RefusedRequest) as why:
-                log.warning("nudge.failed", extra={"task": name, "cause": str(why)})
-                return Shown(None, f"not done: {type(why).__name__}")
-            except Exception as error:  # noqa: BLE001
-                raise _hidden(name, error) from None
+            with bound(task=name, **names_in(arguments)):
+                try:
+                    return do(*args, **arguments)
+                except (StoreUnavailable, RefusedRequest) as why:
+                    log.warning("nudge.failed", extra={"cause": str(why)})
+                    return Shown(None, f"not done: {type(why).__name__}")
+                except Exception as error:  # noqa: BLE001
+                    raise _hidden(name, error) from None
 
         return app.task(run, name=name, base=QuietTask)
 
@@ -165,7 +172,7 @@ def plan(job: str) -> Shown:
         return Shown(None, f"job={job_id} nothing to plan")
     ring_if_due([planned.target])
     close([job_id])
-    return Shown(None, f"job={job_id} {planned.state} items={planned.items}")
+    return Shown(None, f"{planned.state} items={planned.items} job={job_id}")
 
 
 @nudge("deletions.execute")
@@ -184,7 +191,8 @@ def execute(target: str) -> Shown:
         post(execute, target=waiting)
     close(done.touched)
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
-    return Shown(None, " ".join([f"target={target} calls={done.calls}", *jobs]))
+    counts = f"items={done.decided.total()} calls={done.calls} jobs={len(done.decided)}"
+    return Shown(None, " ".join([counts, *jobs]))
 
 
 @nudge("deletions.settle")
@@ -194,7 +202,7 @@ def settle(job: str) -> Shown:
     deployment = duty().deployment
     closed = deployment.settler().settle(job_id) or deployment.store.status(job_id)
     counts = [f"{verdict}={count}" for verdict, count in closed.tally.items() if count]
-    return Shown(None, " ".join([f"job={job_id} {closed.job.state}", *counts]))
+    return Shown(None, " ".join([closed.job.state, *counts, f"job={job_id}"]))
 
 
 # -- the clock ------------------------------------------------------------------
@@ -247,7 +255,8 @@ def close(jobs: Iterable[JobId]) -> None:
             log.error("job.unsettled", extra={"job": job, "cause": str(error)})  # noqa: TRY400
             continue
         if closed is not None:
-            log.info("job.settled", extra={"job": job, "state": closed.job.state.value})
+            told = {"job": job, "target": closed.job.target, "state": closed.job.state.value}
+            log.info("job.settled", extra=told)
             post(settle, job=job)
             if closed.job.notify is not None:
                 notify()
@@ -298,6 +307,8 @@ def act(found: Look) -> None:
         post(plan, job=job)
     close(found.settle)
     if found.has_lost_leases:
+        # Which they were, the events of the store say.
+        log.warning("lease.taken_over")
         close(duty().deployment.rescuer().rescue())
     if found.is_owing:
         notify()
@@ -313,7 +324,8 @@ def post(task: Any, **arguments: str) -> None:
             retry=False,
         )
     except OperationalError as error:
-        log.warning("nudge.lost", extra={"task": task.name, "cause": type(error).__name__})
+        told = {"task": task.name, **arguments, "cause": type(error).__name__}
+        log.warning("nudge.lost", extra=told)
 
 
 class _PostedBells:

@@ -16,6 +16,7 @@ RUN_NOT_IMPORTED = {"api_adapters.fakes.__main__", "worker.store.migrations.env"
 #: Imports every module where all that it could touch is hostile, and tells what it did.
 IMPORT = """
 import importlib, json, os, sys
+import wsgiref.handlers  # It comes with prometheus_client, and copies the environment.
 seen = []
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def watch(event, arguments):

@@ -261,7 +261,9 @@ def deployment() -> Iterator[Deployment]:
         for name, watched in backends.items():
             server = opened.enter_context(PracticeServer(watched.practice))
             settings = {"adapter": name, "base_url": server.base_url, **watched.vendor.options}
-            settings |= watched.practice.settings | {"max_failures": 1}  # a lot that is meant to fail
+            settings |= watched.practice.settings | {
+                "max_failures": 1
+            }  # a lot that is meant to fail
             lines = [f"{key} = {as_toml(value, key, secrets)}" for key, value in settings.items()]
             tables.append("\n".join([f"[targets.{name}]", *lines]))
         service = opened.enter_context(

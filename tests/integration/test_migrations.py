@@ -43,10 +43,10 @@ def run(url: str, *statements: str) -> list[tuple[object, ...]]:
         engine.dispose()
 
 
-def make_older(url: str) -> None:
-    """A store as the first migration left it."""
+def make_older(url: str, *, at: str = "0001") -> None:
+    """A store as an earlier migration left it."""
     with migrations._exclusive(url) as connection:
-        command.upgrade(steps._config(connection), "0001")
+        command.upgrade(steps._config(connection), at)
 
 
 def test_the_migrations_make_what_the_program_uses(url: str) -> None:
@@ -75,6 +75,43 @@ def test_an_older_store_is_refused_until_it_is_moved_on(url: str) -> None:
 
     assert migrate(url) == "0001"
     prepare(url)
+
+
+def test_what_was_decided_before_there_were_totals_is_added_up(url: str) -> None:
+    make_older(url, at="0005")
+    job = (
+        "INSERT INTO jobs (id, target, fingerprint, state, dry_run, approved, options,"
+        " chunk_items, items, duplicates, is_cut, round, owed, finds, needs_approval,"
+        " created_at, fed_at)"
+        " VALUES ('j1', 'crm', 'f', 'running', false, false, 'o', 10, 30, 0, true, 0, false, 0,"
+        " false, 1, 1)"
+    )
+    strays = ", ".join(f"strays_{verdict.value}" for verdict in Verdict)
+    batch = (
+        "INSERT INTO batches (job, first, last, items, state, not_before, failures, told_to_wait,"
+        f" is_half, evidence, doubt, calls, verdict, {strays}, strays_open)"
+        " SELECT seq, {first}, {first} + 9, 10, '{state}', 0, 0, 0, false, 'none', false, 0,"
+        " {verdict}, 1, 0, 0, 2, 0, 0, 0, 0, 0 FROM jobs"
+    )
+    run(
+        url,
+        job,
+        batch.format(first=0, state="done", verdict="'absent'"),
+        batch.format(first=10, state="ready", verdict="NULL"),
+    )
+
+    migrate(url)
+
+    store = SqlStore(url)
+    told = store.measure().backlogs["crm"]
+    store.close()
+    assert told.ready == 1
+    assert {v.value: n for v, n in told.totals.items.items() if n} == {
+        "deleted": 2,
+        "absent": 7,
+        "denied": 4,
+    }
+    assert told.oldest is not None
 
 
 @pytest.mark.parametrize("way", [prepare, migrate])

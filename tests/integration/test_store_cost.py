@@ -44,6 +44,7 @@ ASKED: dict[str, Ask] = {
     "mentions": lambda store, job, size: store.mentions(digest_of_key("crm", "k5"), limit=9),
     "the last page": read_the_last_page,
     "the last deleted": read_the_last_deleted,
+    "measure": lambda store, job, size: store.measure(),
     "places": lambda store, job, size: store.places(job, after=10, limit=50),
 }
 

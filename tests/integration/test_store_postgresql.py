@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from tests.contract.stores.steps import Steps
 from tests.factories import chunk_of, keys, new_job
 from tests.integration.stores import empty_store
 from worker.errors import BadConfiguration, StoreUnavailable
+from worker.store.postgresql import FEW_ROWS
 from worker.store.sql import SqlStore
 
 
@@ -61,7 +63,8 @@ def test_ended_sessions_cost_one_answer(url: str, store: SqlStore) -> None:
 
 
 def test_a_session_that_ends_in_a_bulk_insertion_is_told(url: str, store: SqlStore) -> None:
-    job = store.open(new_job(chunk_items=3)).id
+    # Fewer rows are not copied.
+    job = store.open(new_job(chunk_items=FEW_ROWS + 1)).id
     with connect(url) as session:
         session.execute("BEGIN")
         session.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
@@ -69,11 +72,11 @@ def test_a_session_that_ends_in_a_bulk_insertion_is_told(url: str, store: SqlSto
         killer.start()
 
         with pytest.raises(StoreUnavailable):
-            store.append(job, chunk_of(keys(3)))
+            store.append(job, chunk_of(keys(FEW_ROWS + 1)))
         killer.join()
 
-    assert store.append(job, chunk_of(keys(3))) == 3
-    assert store.job(job).items == 3
+    assert store.append(job, chunk_of(keys(FEW_ROWS + 1))) == FEW_ROWS + 1
+    assert store.job(job).items == FEW_ROWS + 1
 
 
 def kill_the_copy(url: str) -> None:
@@ -84,7 +87,7 @@ def kill_the_copy(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND query LIKE 'COPY%'"
         ).rowcount:
-            continue
+            time.sleep(0.01)
 
 
 def test_a_lock_that_does_not_come_is_told(url: str, store: SqlStore) -> None:

@@ -11,6 +11,7 @@ from worker.cli import (
     commanding,
     demo,
     jobs,
+    metrics,
     protecting,
     pruning,
     purges,
@@ -52,7 +53,7 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
     )
     work = (running, submitting, jobs, commanding)
-    upkeep = (protecting, purges, pruning, targets, up)
+    upkeep = (protecting, purges, pruning, targets, metrics, up)
     for part in (setup, demo, *work, *upkeep):
         part.register(app)
     return app

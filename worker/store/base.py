@@ -14,9 +14,10 @@ from typing import Any, NewType, Protocol
 from api_adapters.base import Verdict, Warned
 from worker.batch import Claimed, Returned
 from worker.breaking import CLOSED, Circuit
+from worker.call import BOUNDS, Answer, Call
 from worker.failing import Tolerance
 from worker.item import Landed, Outcome, from_json
-from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally, moment_text
+from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally, empty_tally, moment_text
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 
 LeaseId = NewType("LeaseId", int)
@@ -58,6 +59,19 @@ class Cut:
     first: int
     last: int
     items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """So many consecutive items of a job, summed up."""
+
+    first: int
+    last: int
+    items: int
+    #: Those that can be sent.
+    open_items: int
+    #: Of their texts.
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +154,8 @@ class CallNote:
     is_alive: bool = False
     #: Calls that failed since the last sign of life.
     failures: int = 0
+    #: Each call by itself, for those who count.
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +200,44 @@ class TargetNote:
     rests_for: timedelta | None = None
     live_leases: int = 0
     circuit: Circuit = CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What has become of a target's items and calls so far; these counts only grow."""
+
+    items: Tally = field(default_factory=empty_tally)
+    calls: Mapping[Answer, int] = field(default_factory=dict)
+    #: Calls by the place of their length among `BOUNDS`, and the sum of all lengths.
+    lengths: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    took: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits on a target, and what is being done about it."""
+
+    note: TargetNote = TargetNote()
+    totals: Totals = Totals()
+    #: Batches in these states, be their job paused or not.
+    ready: int = 0
+    leased: int = 0
+    #: For how long a batch of a running job has been free to be claimed.
+    oldest: timedelta | None = None
+    #: How long ago a worker last came to the target's bell.
+    answered: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """The whole store at one moment of its clock."""
+
+    backlogs: Mapping[str, Backlog]
+    #: How long ago the clock ticked and a worker last looked; None if never.
+    ticked: timedelta | None = None
+    looked: timedelta | None = None
+    #: For how long the oldest lease that ran out has waited to be taken over.
+    lost_for: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +372,10 @@ class Store(Protocol):
 
     # -- how jobs come in ---------------------------------------------------
 
-    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+    def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
         """Take a job with all its items, sealed; duplicates are already out of it.
 
+        With `cuts`, which cover all items, it is planned by the same write and runs.
         The same id with the same content again answers the job that is there.
 
         Raises:
@@ -388,6 +443,14 @@ class Store(Protocol):
 
     def places(self, job: JobId, *, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
         """(position, bytes, is open) of items beyond a position, in order."""
+        ...
+
+    def parts(self, job: JobId, *, after: int, size: int, limit: int) -> Sequence[Part]:
+        """The items beyond a position in parts of `size` items each, in order.
+
+        At most `limit` positions are looked at, and only full parts are told:
+        the last part, and what lies between large holes, is left to `places`.
+        """
         ...
 
     def last_cut(self, job: JobId) -> int:
@@ -758,6 +821,14 @@ class Store(Protocol):
 
     def job_note(self, job: JobId) -> JobNote:
         """What holds a job back. Raises RefusedRequest: `unknown_job`."""
+        ...
+
+    def measure(self) -> Measures:
+        """What waits and what has become of all, by target.
+
+        It takes no longer the more items there are. What is decided counts once
+        its range is cut, and stays counted when its job is pruned.
+        """
         ...
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:

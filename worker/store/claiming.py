@@ -8,31 +8,53 @@ of 8.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, literal, or_, select, update
+from sqlalchemy import Row, func, insert, literal, select, update
 
 from worker.batch import BatchState
 from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
-from worker.store.ranges import NAMES_AT_ONCE, guarded_of, is_among, open_count
+from worker.store.ranges import (
+    NAMES_AT_ONCE,
+    claimed_of,
+    guarded,
+    is_among,
+    is_ready,
+    kept_in,
+    open_count,
+    some_ready,
+)
+from worker.store.ringing import ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
 from worker.store.transaction import Tx
 
 #: Batches of one claim: bounds the transaction where jobs of one item queue up.
 MOST_BATCHES = 2_000
-#: A bell that nobody answered for so long may be rung again.
-BELL_PATIENCE = timedelta(seconds=5)
 #: A target that answered a call within this is taken to be well.
 ANSWERS_WITHIN = timedelta(seconds=60)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claim whose items are still to be read."""
+
+    claim: Claim
+    #: Of `batches`, with the id of their job, as they were before they were taken.
+    rows: Sequence[Row[Any]]
+    #: The places in them that must stay, as (job, position); None if no key must.
+    kept: set[tuple[int, int]] | None
+
+
 def lock_target(tx: Tx, target: str) -> Row[Any]:
     """The row of a target, held until the end of the transaction."""
-    tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
-    row: Row[Any] = tx.execute(tx.locked(select(targets).where(targets.c.name == target))).one()
+    chosen = tx.locked(select(targets).where(targets.c.name == target))
+    row: Row[Any] | None = tx.first(chosen)
+    if row is None:
+        tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
+        row = tx.execute(chosen).one()
     return row
 
 
@@ -43,11 +65,13 @@ def claim(
     fingerprint: str,
     holder: str,
     lasting: timedelta,
-    answers_bell: bool,
     appetite: Callable[[timedelta | None], Appetite],
     stop_failing: Callable[[Sequence[Row[Any]], Appetite, datetime], frozenset[int]],
-) -> Claim | Busy:
+) -> Taken | Busy:
     """Take ready batches of a target's jobs under one new lease.
+
+    Their items are read later, by `with_items`: items never change, and all who
+    work on the target wait for its row, which is held until this is committed.
 
     `stop_failing` is given the rows of the jobs that are served, and names
     those that it stopped.
@@ -55,9 +79,6 @@ def claim(
     row = lock_target(tx, target)
     now = tx.now()
     wanted = appetite(row.call_time)
-    if answers_bell:
-        heard = update(targets).where(targets.c.name == target)
-        tx.execute(heard.values(answered_at=now, rung_at=None))
     if row.not_before > now:
         return Busy(row.not_before - now)
     if row.openings:
@@ -79,30 +100,29 @@ def claim(
     lease = _lease(tx, target, holder, now, lasting)
     _mark_taken(tx, taken, lease)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    is_heard = answers_bell or row.rung_at is None or row.rung_at < now - BELL_PATIENCE
-    ring = is_more and is_heard and live + 1 < wanted.places
-    if ring:
-        tx.execute(update(targets).where(targets.c.name == target).values(rung_at=now))
-    claimed, has_protected = guarded_of(tx, taken, target=target, now=now)
-    return Claim(
+    has_rung = is_more and live + 1 < wanted.places and ring(tx, target, now)
+    kept = kept_in(tx, taken, target=target, now=now)
+    claim = Claim(
         lease=lease,
         target=target,
-        batches=tuple(claimed),
+        batches=(),
         call_time=row.call_time,
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
-        ring=ring,
+        ring=has_rung,
         queries={
             JobId(name): json.loads(query)
             for name, seq in {one.job_id: one.job for one in taken}.items()
             if (query := served[seq].frozen) is not None
         },
-        has_protected=has_protected,
+        has_protected=kept is not None,
     )
+    return Taken(claim, taken, kept)
 
 
-def is_ready(now: datetime) -> Any:
-    """A batch that may be claimed now."""
-    return and_(batches.c.state == BatchState.READY.value, batches.c.not_before <= now)
+def with_items(tx: Tx, taken: Taken) -> Claim:
+    """The claim with its batches and their open items."""
+    claimed = guarded(claimed_of(tx, taken.rows), taken.kept)
+    return replace(taken.claim, batches=tuple(claimed))
 
 
 def _live_leases(tx: Tx, target: str, now: datetime) -> int:
@@ -236,28 +256,12 @@ def _until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timede
     return None if moment is None else max(moment - now, timedelta())
 
 
-def may_ring(tx: Tx, target: str) -> bool:
-    """Compare-and-set: a bell is due and now counts as rung."""
+def glance(tx: Tx, target: str, fingerprint: str) -> Busy | None:
+    """Why there is nothing to claim, as far as can be seen without waiting for anybody."""
     now = tx.now()
-    ready = (
-        select(batches.c.first)
-        .join(jobs, jobs.c.seq == batches.c.job)
-        .where(jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, is_ready(now))
-    )
-    answered = or_(
-        targets.c.rung_at.is_(None),
-        targets.c.rung_at < now - BELL_PATIENCE,
-    )
-    tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
-    return bool(
-        tx.changed(
-            update(targets)
-            .where(
-                targets.c.name == target,
-                targets.c.not_before <= now,
-                answered,
-                ready.exists(),
-            )
-            .values(rung_at=now)
-        )
-    )
+    row = tx.first(select(targets.c.not_before).where(targets.c.name == target))
+    if row is not None and row.not_before > now:
+        return Busy(row.not_before - now)
+    if tx.execute(select(some_ready(target, now, jobs.c.fingerprint == fingerprint))).scalar_one():
+        return None
+    return Busy(_until_ready(tx, target, fingerprint, now))

@@ -34,8 +34,12 @@ class Dialect(Protocol):
         """The dialect's own insertion, which knows `on_conflict_do_...`."""
         ...
 
-    def writing(self) -> AbstractContextManager[Connection]:
-        """One transaction that writes."""
+    def writing(self, *, may_be_lost: bool = False) -> AbstractContextManager[Connection]:
+        """One transaction that writes.
+
+        One that may be lost, when the database's machine fails within the next
+        moments, need not wait for the disk with its locks held.
+        """
         ...
 
     def writing_alone(self) -> AbstractContextManager[Connection]:

@@ -75,6 +75,8 @@ def move(
     check_digest(row.items_digest, digest, job=job)
     check_fresh(row, valid_for, tx.now())
     values: dict[str, Any] = {"state": goal.value}
+    if goal is JobState.RUNNING:
+        values["released_at"] = tx.now()
     detail = {}
     if goal is JobState.PLANNING:
         purging.approve(tx, row)
@@ -137,6 +139,9 @@ def open_target(tx: Tx, target: str, who: Who) -> bool:
 
 def end_ready(tx: Tx, job: JobId, limit: int) -> int:
     """End up to so many ready ranges of a job that is ending; how many."""
+    # Of nearly all jobs that are asked about; whoever ends one asks afterwards.
+    if job_row(tx, job).state != JobState.CANCELLING:
+        return 0
     row = locked_job_row(tx, job)
     if row.state != JobState.CANCELLING:
         return 0
@@ -148,7 +153,7 @@ def end_ready(tx: Tx, job: JobId, limit: int) -> int:
     ready = select(batches.c.first).where(batches.c.job == row.seq, batches.c.state == "ready")
     firsts = list(tx.execute(tx.locked(ready.limit(limit))).scalars())
     if firsts:
-        end_ranges(tx, row.seq, firsts, now, code=end_code(row), message=row.reason)
+        end_ranges(tx, row, firsts, now, code=end_code(row), message=row.reason)
     return len(firsts)
 
 
@@ -171,11 +176,10 @@ def _cover_the_rest(
         )
     ).one()
     if first is not None:
-        counts = counts_of(tx, row.seq, first, last)
-        tx.execute(
-            insert(batches).values(job=row.seq, first=first, last=last, state="ready", **counts)
-        )
-        end_ranges(tx, row.seq, [first], now, code=code, message=message)
+        new: dict[str, Any] = {"state": "ready", **counts_of(tx, row.seq, first, last)}
+        tx.execute(insert(batches).values(job=row.seq, first=first, last=last, **new))
+        tx.gained.add_range(row.target, new)
+        end_ranges(tx, row, [first], now, code=code, message=message)
     covered = tx.execute(
         select(func.coalesce(func.sum(batches.c["items"]), 0)).where(batches.c.job == row.seq)
     ).scalar_one()

@@ -18,8 +18,11 @@ from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_v
 MOST_MISSING_TOLD = 100
 
 
-def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
-    """Insert a job with its only chunk; a repeat answers the one that is there."""
+def submit(tx: Tx, job: NewJob, chunk: Chunk) -> tuple[Job, bool]:
+    """Insert a job with its only chunk; a repeat answers the one that is there.
+
+    Also whether it is new.
+    """
     row, is_new = _insert_job(tx, job, JobState.PLANNING)
     if is_new:
         _land(tx, row, chunk, tx.now())
@@ -27,7 +30,7 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk) -> Job:
         tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=1, **counts))
     elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
         raise _conflict(job.id)
-    return as_job(job_row(tx, job.id))
+    return as_job(job_row(tx, job.id)), is_new
 
 
 def open_job(tx: Tx, job: NewJob) -> Job:

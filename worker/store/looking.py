@@ -6,8 +6,9 @@ from sqlalchemy import exists, or_, select, update
 
 from worker.job import JobId, JobState
 from worker.store.base import Look, Who
-from worker.store.claiming import is_ready, may_ring
 from worker.store.ending import has_open_ranges, wish_to_end
+from worker.store.ranges import is_ready
+from worker.store.ringing import may_ring
 from worker.store.tables import EPOCH, batches, jobs, leases, looks
 from worker.store.transaction import Tx
 
@@ -15,15 +16,17 @@ from worker.store.transaction import Tx
 FEEDING_PATIENCE = timedelta(hours=24)
 #: Jobs named by one look; the next one names the others.
 MOST_JOBS = 500
+#: The row of `looks` that says when a worker last looked.
+WORKERS = 1
 
 
 def win_the_look(tx: Tx, every: timedelta) -> bool:
     """Compare-and-set: one worker looks, the others need not."""
     now = tx.now()
-    tx.execute(tx.insert(looks).values(id=1, at=EPOCH).on_conflict_do_nothing())
+    tx.execute(tx.insert(looks).values(id=WORKERS, at=EPOCH).on_conflict_do_nothing())
     # A clock that was set back must not keep everyone from looking.
     is_due = or_(looks.c.at <= now - every, looks.c.at > now + every)
-    return bool(tx.changed(update(looks).where(looks.c.id == 1, is_due).values(at=now)))
+    return bool(tx.changed(update(looks).where(looks.c.id == WORKERS, is_due).values(at=now)))
 
 
 def look(tx: Tx) -> Look:

@@ -29,11 +29,13 @@ from worker.store.base import (
     JobNote,
     LeaseId,
     Look,
+    Measures,
     Mention,
     Noted,
     Outdated,
     Owed,
     Page,
+    Part,
     Protected,
     Protection,
     Renewed,
@@ -46,6 +48,7 @@ from worker.store.base import (
 from worker.store.memory_claiming import choose, earliest_moment, note_call, take
 from worker.store.memory_copying import copy_leftovers
 from worker.store.memory_finding import check_fresh, clear, held, land, take_query
+from worker.store.memory_measuring import measures_of, note_of
 from worker.store.memory_protecting import (
     guarded,
     held_keys,
@@ -84,10 +87,11 @@ class MemoryStore(Store):
 
     # -- how jobs come in ---------------------------------------------------
 
-    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+    def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
         """See the port."""
         with self._now() as now:
             row = self._rows.jobs.get(job.id)
+            is_new = row is None
             if row is None:
                 row = self._add(job, JobState.PLANNING, now)
                 row.sealed = 1
@@ -96,6 +100,9 @@ class MemoryStore(Store):
             is_same = row.sealed == 1 and landed is not None and landed.digest == chunk.digest
             if row.options != job.options or not is_same:
                 raise _conflict(job.id)
+            if is_new and cuts:
+                self.add_batches(job.id, cuts)
+                self.start(job.id)
             return row.job
 
     def open(self, job: NewJob) -> Job:
@@ -266,6 +273,25 @@ class MemoryStore(Store):
         """See the port."""
         with self._now():
             return list(open_positions(self._rows.job(job), limit, after))
+
+    def parts(self, job: JobId, *, after: int, size: int, limit: int) -> Sequence[Part]:
+        """See the port."""
+        with self._now():
+            found = list(open_positions(self._rows.job(job), limit, after))
+        if found:
+            found = [one for one in found if one[0] < found[0][0] + limit]
+        groups = [found[at : at + size] for at in range(0, len(found), size)]
+        return [
+            Part(
+                group[0][0],
+                group[-1][0],
+                items=size,
+                open_items=sum(is_open for _, _, is_open in group),
+                bytes=sum(length for _, length, _ in group),
+            )
+            for group in groups
+            if len(group) == size
+        ]
 
     def last_cut(self, job: JobId) -> int:
         """See the port."""
@@ -843,19 +869,17 @@ class MemoryStore(Store):
     def target_note(self, target: str) -> TargetNote:
         """See the port."""
         with self._now() as now:
-            row = self._rows.target(target)
-            return TargetNote(
-                closed_reason=row.closed_reason,
-                closed_for=now - row.closed_at if row.closed_at else None,
-                rests_for=row.rests_for(now),
-                live_leases=len(self._rows.live_leases(target, now)),
-                circuit=row.circuit,
-            )
+            return note_of(self._rows, target, now)
 
     def job_note(self, job: JobId) -> JobNote:
         """See the port."""
         with self._now() as now:
             return job_note_of(self._rows.job(job), now)
+
+    def measure(self) -> Measures:
+        """See the port."""
+        with self._now() as now:
+            return measures_of(self._rows, now)
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
         """See the port."""

@@ -59,6 +59,7 @@ def take(
 def note_call(rows: Rows, name: str, call: CallNote, now: datetime) -> None:
     """Keep what one call told of its target."""
     target = rows.target(name)
+    target.calls += call.calls
     was_open = target.circuit.is_open
     old = target.call_time
     target.call_time = call.took if old is None else old * 0.7 + call.took * 0.3

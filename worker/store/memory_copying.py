@@ -1,6 +1,5 @@
 """How the in-memory twin copies items from one job to another."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from api_adapters.base import Verdict
@@ -19,7 +18,7 @@ def copy_leftovers(parent: JobRow, child: JobRow, now: datetime, *, limit: int) 
     for position in missing[:limit]:
         item = parent.items[position]
         # What was kept at the door may be sent by now.
-        child.put(item if item.key is None else replace(item, refusal=None), now)
+        child.put(item if item.key is None else item._replace(refusal=None), now)
         is_in_doubt = parent.mark(position)[0].doubt
         if is_in_doubt and position not in child.strays:
             child.strays[position] = StrayRow(Mark(doubt=True), None)

@@ -9,6 +9,7 @@ from typing import Any
 from api_adapters.base import Breach, Verdict, Warned
 from worker.batch import Batch, BatchState, Claimed
 from worker.breaking import CLOSED, Circuit
+from worker.call import Call
 from worker.errors import RefusedRequest
 from worker.item import Landed, Mark, OpenItem, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
@@ -208,6 +209,8 @@ class TargetRow:
     call_time: timedelta | None = None
     succeeded_at: datetime | None = None
     circuit: Circuit = CLOSED
+    #: Every call that was made.
+    calls: list[Call] = field(default_factory=list)
 
     def rests_for(self, now: datetime) -> timedelta | None:
         """How long nothing of it may be claimed, or None."""

@@ -1,8 +1,9 @@
 """What holds a target or a job back, for whoever asks why it is not further on."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 
 from worker.batch import BatchState
 from worker.breaking import Circuit
@@ -20,6 +21,11 @@ def target_note(tx: Tx, target: str, now: datetime) -> TargetNote:
     ).scalar_one()
     if row is None:
         return TargetNote(live_leases=live)
+    return note_of(row, live, now)
+
+
+def note_of(row: Row[Any], live: int, now: datetime) -> TargetNote:
+    """A row of `targets` as a thing, with how many leases of it live."""
     rests = row.not_before - now
     return TargetNote(
         closed_reason=row.closed_reason,

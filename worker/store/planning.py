@@ -9,7 +9,7 @@ from sqlalchemy import func, or_, select, update
 
 from worker.job import Job, JobId, JobState
 from worker.store import duplicates
-from worker.store.base import Cut
+from worker.store.base import Cut, Part
 from worker.store.ending import end_unplanned
 from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, batches, items, jobs, strays, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
@@ -69,6 +69,36 @@ def _places_between(tx: Tx, seq: int, first: int, last: int) -> list[tuple[int, 
     return [(position, size, bool(is_open)) for position, size, is_open in found]
 
 
+def parts(tx: Tx, job: JobId, after: int, *, size: int, limit: int) -> Sequence[Part]:
+    """Full parts of `size` items beyond a position, summed up by the database."""
+    seq = job_row(tx, job).seq
+    first, last = stretch(tx, seq, after, limit)
+    number = func.row_number().over(order_by=items.c.position)
+    numbered = (
+        select(
+            items.c.position,
+            func.length(items.c.item).label("length"),
+            items.c.key,
+            ((number - 1) // size).label("part"),
+        )
+        .where(items.c.job == seq, items.c.position.between(first, last))
+        .subquery()
+    )
+    found = tx.execute(
+        select(
+            func.min(numbered.c.position).label("first"),
+            func.max(numbered.c.position).label("last"),
+            func.count().label("number"),
+            func.count(numbered.c.key).label("open"),
+            func.sum(numbered.c.length).label("bytes"),
+        )
+        .group_by(numbered.c.part)
+        .having(func.count() == size)
+        .order_by(func.min(numbered.c.position))
+    )
+    return [Part(one.first, one.last, one.number, one.open, int(one.bytes)) for one in found]
+
+
 def stretch(tx: Tx, seq: int, after: int, length: int) -> tuple[int, int]:
     """From the first item beyond a position, so many places; (0, -1) at the end.
 
@@ -117,6 +147,8 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
             }
         )
     tx.execute(tx.insert(batches).on_conflict_do_nothing(), values)
+    for one in values:
+        tx.gained.add_range(row.target, one)
 
 
 def _stray_tallies(tx: Tx, seq: int, cuts: Sequence[Cut]) -> list[Counter[str | None]]:
@@ -161,6 +193,7 @@ def start(tx: Tx, job: JobId) -> bool:
         .values(
             state=JobState.RUNNING.value,
             is_cut=True,
+            released_at=now,
             round=func.coalesce(present, 0),
             planner=None,
             planner_until=None,

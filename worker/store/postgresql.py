@@ -42,6 +42,9 @@ CONNECTION = {
 #: milliseconds; a hundred connections are all that a server has by default.
 MOST_CONNECTIONS = 16
 
+#: So few rows are inserted sooner than copied.
+FEW_ROWS = 10
+
 #: The lock of whoever makes or migrates the store: any number, always the same.
 MIGRATION_LOCK = 7_305_804_402_566_000_001
 
@@ -62,13 +65,15 @@ class PostgresqlDialect:
         )
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, may_be_lost: bool = False) -> Iterator[Connection]:
         """One transaction that writes.
 
         At READ COMMITTED each statement sees what was committed before it, so
         that whoever waited for a row then reads what it waited for.
         """
         with self.engine.begin() as connection:
+            if may_be_lost:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager
@@ -119,6 +124,11 @@ class PostgresqlDialect:
         self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
     ) -> None:
         """Insert (job, position, item, key) in bulk."""
+        if len(rows) <= FEW_ROWS:
+            connection.exec_driver_sql(
+                "INSERT INTO items (job, position, item, key) VALUES (%s, %s, %s, %s)", list(rows)
+            )
+            return
         driver: Any = connection.connection.driver_connection
         copy_in = "COPY items (job, position, item, key) FROM STDIN (FORMAT BINARY)"
         try:

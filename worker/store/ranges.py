@@ -8,10 +8,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from api_adapters.base import Verdict
-from worker.batch import Batch, Claimed
-from worker.item import Mark, OpenItem, from_json
-from worker.job import JobId
-from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, Moment, items, protected, strays
+from worker.batch import Batch, BatchState, Claimed
+from worker.item import Mark, OpenItem, from_json, open_items
+from worker.job import JobId, JobState
+from worker.store.tables import (
+    OPEN_STRAYS,
+    STRAY_COLUMNS,
+    Moment,
+    batches,
+    items,
+    jobs,
+    protected,
+    strays,
+)
 from worker.store.transaction import Tx, as_mark
 
 #: Ranges whose items are read by one statement.
@@ -35,6 +44,22 @@ def claimed_of(tx: Tx, rows: Sequence[Row[Any]]) -> list[Claimed]:
         names = [(row.job, row.first, row.last) for row in some]
         found |= tx.dialect.items_of(tx.connection, names)
     return [_claimed(tx, row, found.get((row.job, row.first), [])) for row in rows]
+
+
+def is_ready(now: datetime) -> Any:
+    """A batch that may be claimed now."""
+    return and_(batches.c.state == BatchState.READY.value, batches.c.not_before <= now)
+
+
+def some_ready(target: str, now: datetime, *which: ColumnElement[bool]) -> Any:
+    """Whether some batch of a running job of a target may be claimed."""
+    return (
+        select(batches.c.first)
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, is_ready(now))
+        .where(*which)
+        .exists()
+    )
 
 
 def has_protected(tx: Tx, target: str, now: datetime) -> bool:
@@ -61,19 +86,22 @@ def protected_in(
     return found
 
 
-def guarded_of(
+def kept_in(
     tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime
-) -> tuple[list[Claimed], bool]:
-    """Ranges with their open items and which of them must stay; whether any key must.
+) -> set[tuple[int, int]] | None:
+    """The (job, position) of all places of ranges that must stay; None if no key must.
 
     Whoever protects a key holds the target's row, as a claim does: what it did
     not see here was protected after the claim.
     """
-    claimed = claimed_of(tx, rows)
     if not has_protected(tx, target, now):
-        return claimed, False
-    kept = {(job, at) for job, at, _ in protected_in(tx, rows, target=target, now=now)}
-    return [_guarded(one, kept) for one in claimed], True
+        return None
+    return {(job, at) for job, at, _ in protected_in(tx, rows, target=target, now=now)}
+
+
+def guarded(claimed: Sequence[Claimed], kept: set[tuple[int, int]] | None) -> list[Claimed]:
+    """Ranges with which of their open items must stay."""
+    return [_guarded(one, kept) for one in claimed] if kept else list(claimed)
 
 
 def _guarded(one: Claimed, kept: set[tuple[int, int]]) -> Claimed:
@@ -155,16 +183,15 @@ def _claimed(tx: Tx, row: Row[Any], found: Sequence[_Place]) -> Claimed:
     """One range with the open ones of its items."""
     batch = batch_of(row)
     if not batch.strays:
-        mark = batch.mark
-        return Claimed(batch, tuple(OpenItem(at, from_json(text), mark) for at, text in found))
+        return Claimed(batch, open_items(found, batch.mark))
     marks = _stray_marks(tx, row)
-    open_items = tuple(
+    still_open = tuple(
         OpenItem(at, from_json(text), marks.get(at, batch.mark))
         for at, text in found
         if not marks.get(at, batch.mark).is_final
     )
     open_strays = frozenset(place for place, mark in marks.items() if not mark.is_final)
-    return Claimed(batch, open_items, open_strays)
+    return Claimed(batch, still_open, open_strays)
 
 
 def _stray_marks(tx: Tx, row: Row[Any]) -> Mapping[int, Mark]:

@@ -16,12 +16,14 @@ from api_adapters.base import Verdict
 from worker.item import Mark, Outcome, from_json
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
 from worker.store.base import Event, Mention, Page
-from worker.store.claiming import BELL_PATIENCE, is_ready
 from worker.store.origins import check_kept
+from worker.store.ranges import is_ready
+from worker.store.ringing import BELL_PATIENCE
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,
     batches,
+    bells,
     events,
     items,
     jobs,
@@ -130,14 +132,15 @@ def _running_waits_for(
         select(leases.c.id).where(leases.c.target == row.target, leases.c.until > now).limit(1)
     ):
         return "target_busy"
-    return "workers" if _is_unheard(target, now) else None
+    bell = tx.first(select(bells).where(bells.c.target == row.target))
+    return "workers" if _is_unheard(bell, now) else None
 
 
-def _is_unheard(target: Row[Any] | None, now: datetime) -> bool:
+def _is_unheard(bell: Row[Any] | None, now: datetime) -> bool:
     """Whether nobody comes to the target's bell."""
-    if target is None or target.rung_at is None:
-        return target is None or target.answered_at is None
-    is_late: bool = now - target.rung_at > BELL_PATIENCE
+    if bell is None or bell.rung_at is None:
+        return bell is None or bell.answered_at is None
+    is_late: bool = now - bell.rung_at > BELL_PATIENCE
     return is_late
 
 

@@ -1,7 +1,7 @@
 """How what became of batches is written: only while they are still ours."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
-from worker.store.ranges import claimed_of, has_protected, protected_in
+from worker.store.ranges import NAMES_AT_ONCE, claimed_of, has_protected, is_among, protected_in
 from worker.store.tables import (
     EPOCH,
     OPEN_STRAYS,
@@ -27,11 +27,16 @@ from worker.store.tables import (
     strays,
     targets,
 )
+from worker.store.totalling import decided_by, standing
 from worker.store.transaction import Tx, mark_values
 
 #: How much of the last call's time enters the smoothed one.
 CALL_TIME_SHARE = 0.3
 MOST_BREACHES_KEPT = 10
+#: A target of which nobody heard anything but good is written of so often.
+NEWS_LAST = timedelta(seconds=1)
+#: Of call times below this a claim takes as much as it may, whatever they are.
+QUICK = timedelta(milliseconds=10)
 
 
 def record(
@@ -48,11 +53,12 @@ def record(
     if returned and not ours:
         raise LeaseLost(f"lease {lease} has none of its {len(returned)} batches any more")
     now = tx.now()
-    done = _write(tx, ours, now, lease)
+    done = _write(tx, ours, now, held)
     if len(held) == len(ours):
         tx.execute(delete(leases).where(leases.c.id == lease))
     if call is not None and rows is not None:
         _note_call(tx, rows.target, call, now)
+        tx.gained.call(rows.target, call.calls)
     # In one order, so that two records cannot wait for each other.
     for one in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
         _note_breach(tx, one, now)
@@ -104,7 +110,7 @@ def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> No
     returned = [
         decide(lost[row.lease].target, one) for row, one in zip(held.values(), claimed, strict=True)
     ]
-    done = _write(tx, returned, now, None)
+    done = _write(tx, returned, now, held)
     tx.execute(delete(leases).where(leases.c.id.in_(list(lost))))
     for row in lost.values():
         detail = {"holder": row.holder, "lease": row.id}
@@ -115,7 +121,7 @@ def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> No
 def _held(tx: Tx, lease_ids: Sequence[int]) -> dict[tuple[int, int], Row[Any]]:
     """The batches of these leases by (job, first), held."""
     chosen = (
-        select(batches, jobs.c.id.label("job_id"))
+        select(batches, jobs.c.id.label("job_id"), jobs.c.target.label("job_target"))
         .join(jobs, jobs.c.seq == batches.c.job)
         .where(batches.c.lease.in_(lease_ids))
     )
@@ -124,49 +130,76 @@ def _held(tx: Tx, lease_ids: Sequence[int]) -> dict[tuple[int, int], Row[Any]]:
     return {(row.job, row.first): row for row in tx.execute(chosen)}
 
 
-#: Writes one range. A verdict that stands is never overwritten, nor its moment.
-_WRITE_RANGE = (
-    update(batches)
-    .where(batches.c.job == bindparam("of_job"), batches.c.first == bindparam("of_first"))
-    .values(
-        state=bindparam("new_state"),
-        lease=None,
-        not_before=bindparam("new_not_before"),
-        failures=bindparam("new_failures"),
-        company=bindparam("new_company"),
-        told_to_wait=bindparam("new_told_to_wait"),
-        decided_at=func.coalesce(batches.c.decided_at, bindparam("new_decided_at", type_=Moment)),
-        **{
-            name: case(
-                (batches.c.verdict.is_(None), bindparam(f"new_{name}", type_=column.type)),
-                else_=column,
-            )
-            for name in ("verdict", "evidence", "code", "message", "doubt", "calls")
-            for column in [batches.c[name]]
-        },
-        **{name: bindparam(f"new_{name}") for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS)},
+#: Writes ranges. A verdict that stands is never overwritten, nor its moment.
+_WRITE_RANGES = update(batches).values(
+    state=bindparam("new_state"),
+    lease=None,
+    not_before=bindparam("new_not_before"),
+    failures=bindparam("new_failures"),
+    company=bindparam("new_company"),
+    told_to_wait=bindparam("new_told_to_wait"),
+    decided_at=func.coalesce(batches.c.decided_at, bindparam("new_decided_at", type_=Moment)),
+    **{
+        name: case(
+            (batches.c.verdict.is_(None), bindparam(f"new_{name}", type_=column.type)),
+            else_=column,
+        )
+        for name in ("verdict", "evidence", "code", "message", "doubt", "calls")
+        for column in [batches.c[name]]
+    },
+    **{name: bindparam(f"new_{name}") for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS)},
+)
+#: Its parameters.
+_WRITTEN = tuple(
+    f"new_{name}"
+    for name in (
+        *("state", "not_before", "failures", "company", "told_to_wait", "decided_at"),
+        *("verdict", "evidence", "code", "message", "doubt", "calls"),
+        *STRAY_COLUMNS.values(),
+        OPEN_STRAYS,
     )
 )
 
 
 def _write(
-    tx: Tx, returned: Sequence[Returned], now: datetime, lease: LeaseId | None
+    tx: Tx, returned: Sequence[Returned], now: datetime, held: Mapping[tuple[int, int], Row[Any]]
 ) -> tuple[JobId, ...]:
-    """Write ranges and strays; the jobs of which a range became done."""
+    """Write ranges and strays; the jobs of which a range became done.
+
+    `held` are their rows as they were before.
+    """
     if not returned:
         return ()
-    tx.execute(_WRITE_RANGE, [_range_values(one, now) for one in returned])
+    _write_ranges(tx, returned, now)
     _write_strays(tx, returned, now)
     for one in returned:
+        row = held[one.batch.seq, one.batch.first]
+        tx.gained.decide(row.job_target, decided_by(row, one))
+        still_open = int(one.state is BatchState.READY)
         if one.split_at is not None:
-            split(tx, one.batch.seq, one.batch.first, one.split_at)
+            still_open = split(tx, one.batch.seq, one.batch.first, one.split_at)
+        tx.gained.open(row.job_target, still_open - 1)
     ended = _end_where_ending(tx, [one for one in returned if one.state is BatchState.READY], now)
     done = {one.batch.job for one in returned if one.state is BatchState.DONE} | ended
     return tuple(sorted(done))
 
 
+def _write_ranges(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
+    """Write ranges; those of which the same is written, as of most claims, by one statement."""
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for one in returned:
+        values = _range_values(one, now)
+        alike.setdefault(tuple(values[name] for name in _WRITTEN), []).append(values)
+    for rows in alike.values():
+        for start in range(0, len(rows), NAMES_AT_ONCE):
+            some = rows[start : start + NAMES_AT_ONCE]
+            names = [(row["of_job"], row["of_first"]) for row in some]
+            named = is_among(names, batches.c.job, batches.c.first)
+            tx.execute(_WRITE_RANGES.where(named), {name: rows[0][name] for name in _WRITTEN})
+
+
 def _range_values(one: Returned, now: datetime) -> dict[str, Any]:
-    """The parameters of `_WRITE_RANGE`."""
+    """The parameters of `_WRITE_RANGES`, and of which range they are."""
     batch = one.batch
     values: dict[str, Any] = {
         "state": one.state.value,
@@ -203,8 +236,8 @@ def _write_strays(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
     )
 
 
-def split(tx: Tx, seq: int, first: int, middle: int) -> None:
-    """The row keeps the left part, a new row takes the right."""
+def split(tx: Tx, seq: int, first: int, middle: int) -> int:
+    """The row keeps the left part, a new row takes the right; how many of them are ready."""
     row = tx.execute(select(batches).where(batches.c.job == seq, batches.c.first == first)).one()
     right = {column.name: getattr(row, column.name) for column in batches.c}
     right.update(first=middle, is_half=True, **counts_of(tx, seq, middle, row.last))
@@ -213,6 +246,7 @@ def split(tx: Tx, seq: int, first: int, middle: int) -> None:
     left: dict[str, Any] = {"last": middle - 1, **counts_of(tx, seq, first, middle - 1)}
     left["state"] = _state_of({**left, "verdict": row.verdict})
     tx.execute(update(batches).where(batches.c.job == seq, batches.c.first == first).values(**left))
+    return [left["state"], right["state"]].count(BatchState.READY.value)
 
 
 def counts_of(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
@@ -254,7 +288,7 @@ def _end_where_ending(tx: Tx, ready: Sequence[Returned], now: datetime) -> set[J
     for seq, job in ending.items():
         firsts = [one.batch.first for one in ready if one.batch.seq == seq]
         firsts += [one.split_at for one in ready if one.batch.seq == seq and one.split_at]
-        end_ranges(tx, seq, firsts, now, code=end_code(job), message=job.reason)
+        end_ranges(tx, job, firsts, now, code=end_code(job), message=job.reason)
     return {JobId(row.id) for row in ending.values()}
 
 
@@ -264,14 +298,15 @@ def end_code(job: Row[Any]) -> str:
 
 
 def end_ranges(
-    tx: Tx, seq: int, firsts: Sequence[int], now: datetime, *, code: str, message: str | None
+    tx: Tx, job: Row[Any], firsts: Sequence[int], now: datetime, *, code: str, message: str | None
 ) -> None:
-    """End ready ranges: what is open is skipped, or unknown in doubt.
+    """End ready ranges of a job: what is open is skipped, or unknown in doubt.
 
     Set-based, so that a job of a million is not read in order to be cancelled.
     """
+    before = standing(tx.execute, job.seq, firsts)
     named = (
-        batches.c.job == seq,
+        batches.c.job == job.seq,
         batches.c.first.in_(firsts),
         batches.c.state == BatchState.READY.value,
     )
@@ -292,6 +327,9 @@ def end_ranges(
             decided_at=func.coalesce(batches.c.decided_at, literal(now, Moment)),
         )
     )
+    after = standing(tx.execute, job.seq, firsts)
+    tx.gained.decide(job.target, after.tally - before.tally)
+    tx.gained.open(job.target, after.open_batches - before.open_batches)
 
 
 def _end_open_strays(
@@ -319,8 +357,15 @@ def _end_open_strays(
 
 
 def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
-    """Remember how long a call took, that it was answered, and a wait that was told."""
-    row = tx.execute(tx.locked(select(targets).where(targets.c.name == target))).one()
+    """Remember how long a call took, that it was answered, and a wait that was told.
+
+    All who work on the target wait for its row, so that of a target that is well
+    no more than the last second's news is written.
+    """
+    chosen = select(targets).where(targets.c.name == target)
+    if _is_no_news(call, tx.execute(chosen).one(), now):
+        return
+    row = tx.execute(tx.locked(chosen)).one()
     before = row.call_time if row.call_time is not None else call.took
     values: dict[str, Any] = {
         "call_time": before * (1 - CALL_TIME_SHARE) + call.took * CALL_TIME_SHARE
@@ -340,6 +385,17 @@ def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
     if circuit.is_open != before_it.is_open:
         kind = "circuit.opened" if circuit.is_open else "circuit.closed"
         tx.note(kind, now=now, target=target, detail={"failing": circuit.failing})
+
+
+def _is_no_news(call: CallNote, row: Row[Any], now: datetime) -> bool:
+    """Whether a target is known to be as well, and as quick, as a call says."""
+    if not call.answered or call.failures or call.rest:
+        return False
+    if row.failing or row.openings or row.closed_at or row.call_time is None:
+        return False
+    is_as_quick = abs(call.took - row.call_time) < max(row.call_time / 3, QUICK)
+    is_fresh = row.succeeded_at is not None and now - row.succeeded_at < NEWS_LAST
+    return is_as_quick and is_fresh
 
 
 def lengthen_lost(tx: Tx) -> int:

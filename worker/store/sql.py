@@ -24,6 +24,7 @@ from worker.store import (
     forgetting,
     landing,
     looking,
+    measuring,
     noting,
     planning,
     protecting,
@@ -31,6 +32,7 @@ from worker.store import (
     purging,
     reading,
     recording,
+    ringing,
     stopping,
 )
 from worker.store.base import (
@@ -46,11 +48,13 @@ from worker.store.base import (
     JobNote,
     LeaseId,
     Look,
+    Measures,
     Mention,
     Noted,
     Outdated,
     Owed,
     Page,
+    Part,
     Protected,
     Protection,
     Renewed,
@@ -88,10 +92,12 @@ class SqlStore(Store):
         self._clock = clock
 
     @contextmanager
-    def _write(self) -> Iterator[Tx]:
+    def _write(self, *, may_be_lost: bool = False) -> Iterator[Tx]:
         """One transaction that writes."""
-        with _telling(), self.dialect.writing() as connection:
-            yield Tx(connection, self.dialect, self._clock)
+        with _telling(), self.dialect.writing(may_be_lost=may_be_lost) as connection:
+            tx = Tx(connection, self.dialect, self._clock)
+            yield tx
+            tx.gained.write(connection, self.dialect.insert)
 
     @contextmanager
     def _read(self) -> Iterator[Tx]:
@@ -101,9 +107,14 @@ class SqlStore(Store):
 
     # -- how jobs come in ---------------------------------------------------
 
-    def submit(self, job: NewJob, chunk: Chunk) -> Job:
+    def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
         with self._write() as tx:
-            return landing.submit(tx, job, chunk)
+            taken, is_new = landing.submit(tx, job, chunk)
+            if not is_new or not cuts:
+                return taken
+            planning.add_batches(tx, job.id, cuts)
+            planning.start(tx, job.id)
+            return as_job(job_row(tx, job.id))
 
     def open(self, job: NewJob) -> Job:
         with self._write() as tx:
@@ -147,6 +158,10 @@ class SqlStore(Store):
     def places(self, job: JobId, *, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
         with self._read() as tx:
             return planning.places(tx, job, after, limit)
+
+    def parts(self, job: JobId, *, after: int, size: int, limit: int) -> Sequence[Part]:
+        with self._read() as tx:
+            return planning.parts(tx, job, after, size=size, limit=limit)
 
     def last_cut(self, job: JobId) -> int:
         with self._read() as tx:
@@ -213,17 +228,26 @@ class SqlStore(Store):
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
     ) -> Claim | Busy:
+        if answers_bell:
+            with self._write(may_be_lost=True) as tx:
+                ringing.answer_bell(tx, target)
+        with self._read() as tx:
+            if (busy := claiming.glance(tx, target, fingerprint)) is not None:
+                return busy
         with self._write() as tx:
-            return claiming.claim(
+            taken = claiming.claim(
                 tx,
                 target,
                 fingerprint=fingerprint,
                 holder=holder,
                 lasting=lasting,
-                answers_bell=answers_bell,
                 appetite=appetite,
                 stop_failing=partial(stopping.stop_failing, tx, tolerance=tolerance),
             )
+        if isinstance(taken, Busy):
+            return taken
+        with self._read() as tx:
+            return claiming.with_items(tx, taken)
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         with self._write() as tx:
@@ -263,11 +287,13 @@ class SqlStore(Store):
     # -- bells --------------------------------------------------------------
 
     def may_ring(self, target: str) -> bool:
-        with self._write() as tx:
-            return claiming.may_ring(tx, target)
+        # A bell that counts as not rung is rung again.
+        with self._write(may_be_lost=True) as tx:
+            return ringing.may_ring(tx, target)
 
     def look(self, *, every: timedelta) -> Look | None:
-        with self._write() as tx:
+        # A look that counts as not taken is taken again.
+        with self._write(may_be_lost=True) as tx:
             return looking.look(tx) if looking.win_the_look(tx, every) else None
 
     # -- settling -----------------------------------------------------------
@@ -277,7 +303,8 @@ class SqlStore(Store):
             return ending.end_ready(tx, job, limit)
 
     def settle(self, job: JobId) -> JobStatus | None:
-        with self._write() as tx:
+        # A job that counts as running again is settled by the next look.
+        with self._write(may_be_lost=True) as tx:
             return ending.settle(tx, job)
 
     def owed(self, *, limit: int) -> Sequence[Owed]:
@@ -458,6 +485,10 @@ class SqlStore(Store):
     def job_note(self, job: JobId) -> JobNote:
         with self._read() as tx:
             return noting.job_note(tx, job)
+
+    def measure(self) -> Measures:
+        with self._read() as tx:
+            return measuring.measure(tx)
 
     def events(self, job: JobId | None, *, limit: int) -> Iterator[Event]:
         with self._read() as tx:

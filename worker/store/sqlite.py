@@ -50,7 +50,7 @@ class SqliteDialect:
         self._lock_path = self.path.with_name(self.path.name + ".lock")
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, may_be_lost: bool = False) -> Iterator[Connection]:
         """One transaction that writes.
 
         SQLite's own busy handler polls and is unfair: claims waited for up to

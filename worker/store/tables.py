@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from api_adapters.base import Verdict
+from worker.call import BOUNDS, Answer
 
 metadata = MetaData()
 
@@ -85,8 +86,6 @@ targets = Table(
     Column("round", BigInteger, nullable=False, default=0),
     # One moment for all workers: pace, a 429, a closed target.
     Column("not_before", Moment, nullable=False, default=EPOCH),
-    Column("rung_at", Moment),
-    Column("answered_at", Moment),
     Column("succeeded_at", Moment),
     Column("call_time", Length),
     Column("closed_at", Moment),
@@ -95,6 +94,18 @@ targets = Table(
     # the circuit was opened since then.
     Column("failing", Integer, nullable=False, default=0),
     Column("openings", Integer, nullable=False, default=0),
+)
+
+#: Apart from their targets, whose rows are held by whoever claims: who rings must
+#: not wait for them.
+bells = Table(
+    "bells",
+    metadata,
+    Column("target", String(64), primary_key=True),
+    # None once a worker has come to it.
+    Column("rung_at", Moment),
+    Column("answered_at", Moment),
+    sqlite_with_rowid=False,
 )
 
 leases = Table(
@@ -175,6 +186,8 @@ jobs = Table(
     Column("checked_at", Moment),
     # When its items were dropped because of their age.
     Column("pruned_at", Moment),
+    # When its batches were last set free to be claimed: it was planned, or resumed.
+    Column("released_at", Moment),
     Index("jobs_by_parent", "parent"),
     Index(
         "jobs_running",
@@ -333,6 +346,33 @@ protected = Table(
     Column("os_user", Text),
     Column("by", Text),
     Column("created_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Counts that only grow: one column a verdict, an answer, a length of calls.
+ITEM_TOTALS = {verdict: f"items_{verdict.value}" for verdict in Verdict}
+CALL_TOTALS = {answer: f"calls_{answer.value}" for answer in Answer}
+LENGTH_TOTALS = (
+    *(f"calls_of_{bound // timedelta(milliseconds=1)}_ms" for bound in BOUNDS),
+    "calls_of_more",
+)
+
+#: What has become of each target's items and calls. Several rows a target, that
+#: are added up when they are read: those who write one need not wait for those
+#: who write another.
+totals = Table(
+    "totals",
+    metadata,
+    Column("target", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    # Batches that are ready or leased: more come and fewer are left.
+    Column("open_batches", BigInteger, nullable=False, server_default=text("0")),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in (*ITEM_TOTALS.values(), *CALL_TOTALS.values(), *LENGTH_TOTALS)
+    ),
+    # The lengths of all calls together.
+    Column("microseconds", BigInteger, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
 

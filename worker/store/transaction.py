@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from worker.job import Job, JobId, JobState
 from worker.store.base import Who
 from worker.store.dialect import Clock, Dialect
 from worker.store.tables import EPOCH, events, jobs
+from worker.store.totalling import Gains
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Tx:
     connection: Connection
     dialect: Dialect
     clock: Clock | None
+    #: What is added to the totals at the end, if it comes to that.
+    gained: Gains = field(default_factory=Gains)
 
     def now(self) -> datetime:
         """The moment of the store's clock; ask after waiting for a lock."""

@@ -14,7 +14,7 @@ from tests.factories import (
     some_id,
 )
 from worker.job import JobId, JobState
-from worker.store.base import Cut, Store, Who
+from worker.store.base import Cut, Part, Store, Who
 
 DOOR = [refused_at_the_door(0, {"x": 1}), landed(1, "a"), refused_at_the_door(2, "?")]
 
@@ -54,6 +54,21 @@ def test_places_come_in_order_and_in_pages(store: Store, steps: Steps) -> None:
     assert store.places(job, after=-1, limit=2) == [(0, 3, True), (3, 4, True)]
     assert store.places(job, after=3, limit=2) == [(9, 7, True)]
     assert store.places(job, after=9, limit=2) == []
+
+
+def test_parts_are_full_and_summed_up(store: Store, steps: Steps) -> None:
+    sent = [landed(at, "a" * at) for at in (0, 1, 2, 5, 6, 7, 9)]
+    job = steps.submitted([*sent, refused_at_the_door(11, {"x": 1}), refused_at_the_door(12, "?")])
+
+    assert store.parts(job, after=-1, size=3, limit=20) == [
+        Part(0, 2, items=3, open_items=3, bytes=9),
+        Part(5, 7, items=3, open_items=3, bytes=24),
+        Part(9, 12, items=3, open_items=1, bytes=11 + len('{"x":1}"?"')),
+    ]
+    assert [one.last for one in store.parts(job, after=2, size=3, limit=3)] == [7]
+    # Beyond the limit nothing is looked at, so that no part is full.
+    assert store.parts(job, after=-1, size=4, limit=4) == []
+    assert store.parts(job, after=12, size=1, limit=9) == []
 
 
 def test_places_of_items_refused_at_the_door_are_closed(store: Store, steps: Steps) -> None:

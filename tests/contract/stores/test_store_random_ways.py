@@ -25,7 +25,7 @@ from worker.errors import LeaseLost, RefusedRequest
 from worker.guarding import BY_KEY, kept_mark
 from worker.item import Mark, OpenItem, Outcome, digest_of_key, to_json
 from worker.job import JobId, JobState
-from worker.store.base import CallNote, Claim, LeaseId, Store, Who
+from worker.store.base import Backlog, CallNote, Claim, LeaseId, Store, Totals, Who
 
 PLACES = 3
 ANSWERS = st.lists(
@@ -59,6 +59,7 @@ class Ways(RuleBasedStateMachine):
         self.in_doubt: set[tuple[JobId, int]] = set()
         self.settled: set[JobId] = set()
         self.protected: set[str] = set()
+        self.measured = Totals()
 
     # -- work ----------------------------------------------------------------
 
@@ -254,6 +255,18 @@ class Ways(RuleBasedStateMachine):
             self.known |= now
             skipped = {p for p, one in now.items() if one.mark.verdict is Verdict.SKIPPED}
             assert not skipped & self.in_doubt
+
+    @invariant()
+    def what_is_measured_is_what_is_there(self) -> None:
+        """Totals and counts of batches agree with the jobs, and totals only grow."""
+        told = self.store.measure().backlogs.get("crm", Backlog())
+        statuses = [self.store.status(job) for job in self.jobs]
+        for verdict, count in told.totals.items.items():
+            assert count == sum(status.tally[verdict] for status in statuses)
+            assert count >= self.measured.items.get(verdict, 0)
+        assert told.ready == sum(status.batches["ready"] for status in statuses)
+        assert told.leased == sum(status.batches["leased"] for status in statuses)
+        self.measured = told.totals
 
     @invariant()
     def places_are_kept(self) -> None:

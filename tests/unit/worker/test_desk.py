@@ -169,10 +169,24 @@ def test_a_job_lands_though_it_cannot_be_planned_at_once(house: House) -> None:
     store.be_away("begin_planning", 1)
     job = some_id()
 
-    answer = house.desk.submit({"job": job, "target": "crm", "items": ["a"]})
+    answer = house.desk.submit({"job": job, "target": "crm", "items": ["a"], "dry_run": True})
 
     assert answer.plan == (job,)
     assert house.state(job) is JobState.PLANNING
+
+
+def test_a_job_of_one_message_is_planned_as_it_lands(house: House) -> None:
+    store = AwayStore(house.store)
+    house.store = store
+    store.be_away("begin_planning", 1)
+    job = some_id()
+
+    answer = house.desk.submit({"job": job, "target": "crm", "items": keys(5)})
+
+    assert answer.ring == ("crm",)
+    assert house.state(job) is JobState.RUNNING
+    house.work_off()
+    assert set(house.told(job).values()) == {"deleted/item"}
 
 
 # -- a job in chunks ------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.environment import Environment, make_data_dir, read_environment
+from worker.environment import Environment, LogFormat, make_data_dir, read_environment
 from worker.errors import BadConfiguration
 
 HERE = Path("/srv/app")
@@ -36,6 +36,12 @@ def test_an_empty_variable_counts_as_unset() -> None:
     empty = read(BROKER_URL="", RESULT_BACKEND_URL="", STORE_URL="", DATA_DIR="")
 
     assert empty == read()
+
+
+def test_logs_are_text_unless_json_is_asked_for() -> None:
+    assert read(LOG_FORMAT="").log_format is LogFormat.TEXT
+    assert read(LOG_FORMAT="json").log_format is LogFormat.JSON
+    assert faults(LOG_FORMAT="xml") == ("DELETIONS_LOG_FORMAT: expected text or json",)
 
 
 def test_a_broker_of_our_own_is_not_embedded() -> None:

@@ -24,7 +24,7 @@ NOT_RUN = Transient("connection refused", may_have_run=False)
 
 def in_doubt(claimed: Claimed) -> Claimed:
     """The same, every item of it in doubt."""
-    items = tuple(replace(item, mark=DOUBT) for item in claimed.items)
+    items = tuple(item._replace(mark=DOUBT) for item in claimed.items)
     return Claimed(replace(claimed.batch, mark=DOUBT), items)
 
 
@@ -189,7 +189,7 @@ def test_being_told_to_wait_for_ever_ends(wait: timedelta) -> None:
         returned = judged(claimed, Reply(error=Transient("429", wait=wait, may_have_run=False)))
         if returned.state is BatchState.DONE:
             break
-        items = tuple(replace(item, mark=returned.batch.mark) for item in claimed.items)
+        items = tuple(item._replace(mark=returned.batch.mark) for item in claimed.items)
         claimed, waited = Claimed(returned.batch, items), waited + 1
         assert waited < 100
 

@@ -27,7 +27,7 @@ from worker.job import JobId, JobState
 from worker.planner import PLANNING_LASTS
 from worker.requests import Submit
 from worker.store.base import Claim, Cut, Look, Owed, Who
-from worker.store.claiming import BELL_PATIENCE
+from worker.store.ringing import BELL_PATIENCE
 from worker.submitter import Submitter
 
 LOST = "a worker that is never heard of again"

@@ -4,6 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api_adapters.base import Item
 from tests.contract.stores.makers import make_memory, make_sqlite
@@ -68,6 +70,36 @@ def test_a_job_is_cut_into_calls(house: House) -> None:
     job = house.submitted(keys(10))
 
     assert ranges(house, job) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@given(
+    sent=st.lists(st.sampled_from(["item", "refused", "large", "hole"]), min_size=1, max_size=60),
+    most=st.integers(1, 9),
+    stride=st.integers(1, 20),
+)
+def test_a_job_is_cut_alike_however_it_is_summed_up(
+    sent: list[str], most: int, stride: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "ITEMS_A_STRIDE", stride)
+        patch.setattr(planning, "MAX_BATCH_BYTES", 100)
+        house = House(max_items_per_call=most)
+        given_items = {
+            "item": lambda n: {"id": str(n)},
+            "refused": lambda _: {"none": 1},
+            "large": lambda n: {"id": str(n), "text": "x" * 90},
+            "hole": lambda _: {"id": "same"},
+        }
+        job = house.submitted([given_items[kind](n) for n, kind in enumerate(sent)])
+
+        cut_at = ranges(house, job)
+
+    found = [position for one in cut_at for position in one]
+    first_hole = sent.index("hole") if "hole" in sent else None
+    assert found == [
+        n for n, kind in enumerate(sent) if kind in {"item", "large"} or n == first_hole
+    ]
+    assert max(map(len, cut_at), default=0) <= most
 
 
 def test_a_batch_is_bounded_in_bytes(house: House) -> None:

@@ -231,7 +231,7 @@ def test_the_last_record_settles_the_job(office: Office, house: House) -> None:
 
     assert house.state(job) is JobState.COMPLETED
     assert office.names() == ["deletions.settle"]
-    assert repr(shown) == f"target=crm calls=2 job={job} items=3"
+    assert repr(shown) == f"items=3 calls=2 jobs=1 job={job} items=3"
     assert body(shown) is None
 
 
@@ -239,7 +239,7 @@ def test_a_settled_job_shows_its_tally(office: Office, house: House) -> None:
     job = house.submitted(keys(3))
     house.work_off()
 
-    assert repr(office.tasks.settle(job)) == f"job={job} completed deleted=3"
+    assert repr(office.tasks.settle(job)) == f"completed deleted=3 job={job}"
 
 
 def test_a_plan_rings(office: Office, house: House) -> None:

@@ -20,7 +20,7 @@ from worker.store.dialect import Dialect
 from worker.store.sql import dialect_of
 
 #: This program's migration.
-HEAD = "0005"
+HEAD = "0007"
 
 
 def prepare(url: str) -> None:
@@ -36,6 +36,30 @@ def prepare(url: str) -> None:
                 _steps().upgrade(connection)
             case current if current != HEAD:
                 raise WrongMigration(_advice(current))
+
+
+def check(url: str) -> None:
+    """Look whether a store is at our migration; nothing is made or changed.
+
+    Raises:
+        WrongMigration: it is at another one, or nobody has made it ready.
+        StoreUnavailable: it does not answer.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        raise StoreUnavailable(f"there is no store {parsed.database} yet: a worker makes it")
+    dialect: Dialect = dialect_of(parsed)
+    try:
+        with dialect.reading() as connection:
+            current = _current(connection)
+    except DBAPIError as error:
+        raise StoreUnavailable(f"the store does not answer: {error.orig}") from error
+    finally:
+        dialect.engine.dispose()
+    if current is None:
+        raise WrongMigration("the store is empty: the first worker makes it ready")
+    if current != HEAD:
+        raise WrongMigration(_advice(current))
 
 
 def migrate(url: str) -> str | None:

@@ -1,0 +1,47 @@
+"""Bells: at most one a target that no worker has come to yet."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select
+
+from worker.store.ranges import some_ready
+from worker.store.tables import bells, targets
+from worker.store.transaction import Tx
+
+#: A bell that nobody answered for so long may be rung again.
+BELL_PATIENCE = timedelta(seconds=5)
+
+
+def answer_bell(tx: Tx, target: str) -> None:
+    """Nobody waits for a worker to come to this target any more.
+
+    Committed before the claim reads what is ready: what comes later rings anew.
+    """
+    heard: dict[str, Any] = {"answered_at": tx.now(), "rung_at": None}
+    new = tx.insert(bells).values(target=target, **heard)
+    tx.execute(new.on_conflict_do_update(index_elements=[bells.c.target], set_=heard))
+
+
+def may_ring(tx: Tx, target: str) -> bool:
+    """Compare-and-set: a bell is due and now counts as rung."""
+    now = tx.now()
+    known = tx.first(select(bells.c.rung_at).where(bells.c.target == target))
+    if known is not None and known.rung_at and known.rung_at >= now - BELL_PATIENCE:
+        return False
+    row = tx.first(select(targets.c.not_before).where(targets.c.name == target))
+    if row is not None and row.not_before > now:
+        return False
+    if not tx.execute(select(some_ready(target, now))).scalar_one():
+        return False
+    return ring(tx, target, now)
+
+
+def ring(tx: Tx, target: str, now: datetime) -> bool:
+    """Count a bell as rung, unless one is that nobody has come to yet."""
+    new = tx.insert(bells).values(target=target, rung_at=now)
+    is_unheard = or_(bells.c.rung_at.is_(None), bells.c.rung_at < now - BELL_PATIENCE)
+    rung = new.on_conflict_do_update(
+        index_elements=[bells.c.target], set_={"rung_at": now}, where=is_unheard
+    )
+    return tx.first(rung.returning(bells.c.target)) is not None
