@@ -38,7 +38,7 @@ soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports
 	@$(BIN)/python -m tests.acceptance.fire --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 bench: install ## measure us beside what people do today (an hour or two)
-	$(BIN)/python -m tests.benchmarks --json bench.json
+	$(BIN)/python -m tests.benchmarks --json bench.json --pictures tests/benchmarks
 
 picture: install ## take the README's picture of Flower (needs chromium and its driver)
 	$(BIN)/python -m tests.integration.test_flower_in_a_browser deploy/flower/tasks.png

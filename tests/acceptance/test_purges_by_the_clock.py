@@ -89,6 +89,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
         yield Office(terminal, table)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_three_purges_run_by_the_clock_and_their_brakes_hold(office: Office) -> None:
     terminal = office.terminal

@@ -91,6 +91,7 @@ def test_nothing_is_lost_and_nothing_claimed(store: StoreKind) -> None:
     assert survey.tally["deleted/item"] > 1_000
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_rolling_restart_alone_leaves_no_doubt() -> None:
     # A call that the machine is too slow for must not look like one that was cut off.

@@ -19,9 +19,11 @@ from tests.benchmarks.parts.alone import ceiling
 from tests.benchmarks.parts.growth import growth
 from tests.benchmarks.parts.latency import latency
 from tests.benchmarks.parts.million import hundreds, thousands
+from tests.benchmarks.parts.sizes import sizes
 from tests.benchmarks.parts.small_jobs import beside, crowd, single
 from tests.benchmarks.parts.stored import stored
 from tests.benchmarks.parts.tables import tables
+from tests.benchmarks.pictures import draw
 from tests.benchmarks.report import as_text, write_json
 from tests.benchmarks.table import TABLE
 from tests.postgres import PostgresqlServer, programs
@@ -41,6 +43,7 @@ PARTS: Mapping[str, Part] = {
         tables,
         stored,
         growth,
+        sizes,
         hundreds,
     )
 }
@@ -59,6 +62,8 @@ def main() -> int:
             broken += _measure(name, bench)
             # After each, since what was seen so far took long to see.
             rows = _tell(given, bench)
+        if given.pictures is not None:
+            draw(bench.figures, given.pictures)
     finally:
         postgresql.remove()
     print(as_text(rows))  # noqa: T201
@@ -83,7 +88,7 @@ def _measure(name: str, bench: Bench) -> list[str]:
 def _tell(given: argparse.Namespace, bench: Bench) -> list[Judged]:
     """Judge and write down what was seen."""
     rows = [judge(bar, bench.figures) for bar in TABLE if bar.part in given.only]
-    told = {name: value for name, value in vars(given).items() if name != "json"}
+    told = {name: value for name, value in vars(given).items() if name not in {"json", "pictures"}}
     write_json(given.json, rows, bench.figures, given=told)
     return rows
 
@@ -94,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="how often each part is repeated")
     parser.add_argument("--workers", type=int, default=2, help="processes of ours, one a core")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
+    parser.add_argument("--pictures", type=Path, help="draw what `sizes` saw into this folder")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write it")
     return parser
 

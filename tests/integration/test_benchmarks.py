@@ -20,8 +20,6 @@ from tests.postgres import programs
 
 ITEMS, SIZE = 30, 10
 
-pytestmark = pytest.mark.soak
-
 AT_MOST_TWICE = Bar("part", "what", "ours", over="theirs", wanted=Is.AT_MOST, limit=2)
 AT_LEAST_NINE = Bar("part", "what", "ours", by=By.LEAST, wanted=Is.AT_LEAST, limit=9)
 
@@ -35,6 +33,7 @@ def need(peer: Peer) -> None:
     pytest.skip(f"{peer.missing} is not installed")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("peer", [CHORD, PER_ITEM, DRAMATIQ, BARE_LOOP], ids=lambda one: one.name)
 def test_a_peer_deletes_everything(peer: Peer) -> None:
     need_a_server()
@@ -45,6 +44,7 @@ def test_a_peer_deletes_everything(peer: Peer) -> None:
     assert_was_measured(turn, has_workers=bool(peer.worker))
 
 
+@pytest.mark.soak
 def test_ours_deletes_everything() -> None:
     need_a_server()
 
@@ -61,6 +61,7 @@ def assert_was_measured(turn: Turn, *, has_workers: bool) -> None:
     assert (turn.worker_mib > 10) == has_workers
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("part", ["latency", "beside", "stored", "tables"])
 def test_a_part_runs_and_its_rows_are_told(part: str, tmp_path: Path) -> None:
     need_a_server()

@@ -184,7 +184,7 @@ def test_health_makes_no_store() -> None:
         assert not list(service.data_dir.glob("store.sqlite3*"))
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.soak)])
 def test_every_line_of_a_workers_log_is_json(pool: str) -> None:
     environ = {"DELETIONS_LOG_FORMAT": "json"}
     options = (*_ALONE, *POOLS[pool])
