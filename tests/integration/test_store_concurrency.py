@@ -30,7 +30,7 @@ LONGEST_WAIT = timedelta(seconds=5)
 Held = tuple[LeaseId, list[tuple[str, int]], float, float]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.soak), "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty store."""
     with empty_store(request.param, tmp_path) as url:

@@ -274,7 +274,7 @@ def number(value: Any) -> int | None:
 
 
 @given(status=st.integers(200, 599), document=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
     status: int, document: Any
 ) -> None:

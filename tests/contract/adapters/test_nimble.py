@@ -513,7 +513,7 @@ def names(document: Any, key: str) -> bool:
 
 
 @given(status=st.integers(200, 599), document=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
     status: int, document: Any
 ) -> None:
@@ -528,7 +528,7 @@ def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
 
 
 @given(status=st.sampled_from([200, 404]) | st.integers(200, 599), document=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_a_look_shows_gone_is_what_a_list_leaves_out_or_a_404_names(
     status: int, document: Any
 ) -> None:

@@ -524,7 +524,7 @@ MAPS = st.dictionaries(st.sampled_from(NAMES[:4]), JSON, max_size=4)
 
 
 @given(status=st.integers(200, 599), document=JSON | MAPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_document_comes_nothing_is_claimed_that_it_does_not_say(
     status: int, document: Any
 ) -> None:

@@ -205,7 +205,7 @@ def test_a_column_that_ignores_case_loses_only_what_was_named(tmp_path: Path) ->
 
 
 @given(item=st.text() | st.integers())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_no_item_is_altered_on_its_way_into_a_key(item: str | int) -> None:
     adapter = SqlTable(
         SqlTableSettings(adapter="sql_table", url="sqlite:///x", table="t", key=["id"]),
