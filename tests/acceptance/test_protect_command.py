@@ -107,6 +107,7 @@ def test_approval_is_for_the_items_that_were_looked_at(terminal: Terminal) -> No
     assert approved["detail"] == {"reason": "checked", "digest": digest, "items": 4}
 
 
+@pytest.mark.soak
 def test_a_declined_job_is_skipped_as_a_whole(terminal: Terminal) -> None:
     with service(terminal):
         job = terminal.run("submit", "monitor", *terminal.ids(4), "--wait").out.strip()
@@ -118,6 +119,7 @@ def test_a_declined_job_is_skipped_as_a_whole(terminal: Terminal) -> None:
     assert json.loads(terminal.run("status", job, "--json").out)["reason"] == "wrong list"
 
 
+@pytest.mark.soak
 def test_a_dry_run_tells_what_it_found_and_what_it_would_take(terminal: Terminal) -> None:
     ids = terminal.ids(3)
     with service(terminal):

@@ -76,7 +76,10 @@ QUICK = {
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("store", StoreKind)
+@pytest.mark.parametrize(
+    "store",
+    [StoreKind.POSTGRESQL, pytest.param(StoreKind.SQLITE, marks=pytest.mark.soak)],
+)
 def test_nothing_is_lost_and_nothing_claimed(store: StoreKind) -> None:
     dice = Random(SEED)
     some = QUICK[store]

@@ -22,7 +22,7 @@ from worker.store.sql import SqlStore
 PLACES = 8
 PROCESSES = 4
 THREADS = 8
-ROUNDS = 30
+ROUNDS = 20
 #: What a busy machine may make somebody wait; a starved one waits for ever.
 LONGEST_WAIT = timedelta(seconds=5)
 
