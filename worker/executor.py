@@ -39,7 +39,7 @@ log = logging.getLogger("deletions.executor")
 
 #: What a claim takes is expected to be finished in this time.
 CLAIM_WORTH = timedelta(milliseconds=250)
-MOST_CALLS_A_CLAIM = 20
+MOST_CALLS_A_CLAIM = 100
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
 #: How long a worker goes on without looking at the wishes for its jobs.

@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 from tests.benchmarks.children import Child, waiting
 from tests.benchmarks.stage import Monitor, Stage
+from tests.opened import Opened
 from worker.client import DeletionClient, JobStatus, NoAnswer, Refused
 from worker.embedded.commands import CELERY
 from worker.environment import BROKER_URL, CONFIGURATION, DATA_DIR, STORE_URL
@@ -50,7 +50,7 @@ def monitor_target(monitor: Monitor, *, size: int, in_flight: int) -> dict[str, 
     }
 
 
-class Ours:
+class Ours(Opened):
     """Worker processes and a store; use it in a `with` statement, from one thread."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Ours:
         self._targets = targets
         self._number_of_workers = workers
         self._worker_options = worker_options
-        self._opened = ExitStack()
+        super().__init__()
         self.data_dir = stage.folder / "data"
         self._variables = {
             CONFIGURATION: str(stage.folder / "deletions.toml"),
@@ -79,25 +79,14 @@ class Ours:
             self._variables[STORE_URL] = store_url
         self._workers: list[Child] = []
 
-    def __enter__(self) -> Self:
-        with self._opened as opened:
-            self.data_dir.mkdir(mode=0o700)
-            tables = [_table(name, lines) for name, lines in self._targets.items()]
-            Path(self._variables[CONFIGURATION]).write_text("\n\n".join(tables) + "\n")
-            for number in range(1, self._number_of_workers + 1):
-                self._workers.append(self._start_worker(number))
-            self.client = opened.enter_context(self.open_client())
-            self._wait_for_an_answer()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+    def _open(self, opened: ExitStack) -> None:
+        self.data_dir.mkdir(mode=0o700)
+        tables = [_table(name, lines) for name, lines in self._targets.items()]
+        Path(self._variables[CONFIGURATION]).write_text("\n\n".join(tables) + "\n")
+        for number in range(1, self._number_of_workers + 1):
+            self._workers.append(self._start_worker(number))
+        self.client = opened.enter_context(self.open_client())
+        self._wait_for_an_answer()
 
     @property
     def worker_mib(self) -> float:

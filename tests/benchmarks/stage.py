@@ -14,11 +14,11 @@ import tempfile
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.benchmarks.children import Child, Children, waiting
 from tests.benchmarks.monitor import HOST, STATE
+from tests.opened import Opened
 from worker.embedded.valkey import find_server
 
 ROOT = Path(__file__).parents[2]
@@ -49,32 +49,21 @@ class Monitor:
         return told
 
 
-class Stage:
+class Stage(Opened):
     """One run's surroundings; use it in a `with` statement, from one thread."""
 
     def __init__(self) -> None:
-        self._opened = ExitStack()
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        with self._opened as opened:
-            # A short path: a Unix socket's is at most 107 bytes.
-            self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
-            opened.callback(shutil.rmtree, self.folder)
-            given = {name: one for name, one in os.environ.items() if "DELETIONS_" not in name}
-            environ = {**given, "PYTHONPATH": str(ROOT)}
-            self.children = Children(self.folder / "children", environ=environ)
-            opened.callback(self.children.end)
-            self._start_broker()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+    def _open(self, opened: ExitStack) -> None:
+        # A short path: a Unix socket's is at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
+        opened.callback(shutil.rmtree, self.folder)
+        given = {name: one for name, one in os.environ.items() if "DELETIONS_" not in name}
+        environ = {**given, "PYTHONPATH": str(ROOT)}
+        self.children = Children(self.folder / "children", environ=environ)
+        opened.callback(self.children.end)
+        self._start_broker()
 
     @property
     def redis_mib(self) -> float:

@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -39,6 +37,7 @@ from tests.deploy.written import (
     manifests,
 )
 from tests.integration.service import wait_until
+from tests.opened import Opened
 from tests.postgres import PostgresqlServer, programs
 from worker.client import DeletionClient, Refused
 from worker.embedded.processes import Command, Processes
@@ -50,34 +49,23 @@ ITEMS = 300
 GRACE = timedelta(seconds=60)
 
 
-class Deployment:
+class Deployment(Opened):
     """Redis, PostgreSQL, a practice monitor and every command; use it in a `with` statement."""
 
     def __init__(self) -> None:
-        self._opened = ExitStack()
+        super().__init__()
         self.pages, self.metrics = free_port(), free_port()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as opened:
-            self.directory = Path(tempfile.mkdtemp(prefix="deploy-", dir="/tmp"))
-            opened.callback(shutil.rmtree, self.directory)
-            self.redis = opened.enter_context(RedisServer())
-            self.postgres = self._open_postgres(opened)
-            self.practice = open_practice("bas_ip", items=ITEMS)
-            backend = opened.enter_context(PracticeServer(self.practice))
-            self._write_configuration(backend)
-            self.processes = Processes(self.directory, environ={"PATH": self._path()})
-            opened.callback(self.processes.stop, grace=GRACE)
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+    def _open(self, opened: ExitStack) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="deploy-", dir="/tmp"))
+        opened.callback(shutil.rmtree, self.directory)
+        self.redis = opened.enter_context(RedisServer())
+        self.postgres = self._open_postgres(opened)
+        self.practice = open_practice("bas_ip", items=ITEMS)
+        backend = opened.enter_context(PracticeServer(self.practice))
+        self._write_configuration(backend)
+        self.processes = Processes(self.directory, environ={"PATH": self._path()})
+        opened.callback(self.processes.stop, grace=GRACE)
 
     def client(self) -> DeletionClient:
         """What another application has; to be closed."""

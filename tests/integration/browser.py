@@ -19,12 +19,12 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from tests.integration.service import wait_until
+from tests.opened import Opened
 
 _OPTIONS = (
     "--headless",
@@ -47,47 +47,36 @@ _OPTIONS = (
 )
 
 
-class Browser:
+class Browser(Opened):
     """One browser with an empty profile; it and all of it are gone when it is left."""
 
     def __init__(self, *, width: int = 1600, height: int = 900, scale: float = 1) -> None:
         """Of this size as the page sees it; `scale` is the pixels of a picture to each of it."""
         self._size = f"--window-size={width},{height}", f"--force-device-scale-factor={scale}"
-        self._opened = ExitStack()
+        super().__init__()
 
-    def __enter__(self) -> Self:
+    def _open(self, opened: ExitStack) -> None:
         chromium, driver = need("chromium"), need("chromedriver")
-        with self._opened as opened:
-            folder = Path(tempfile.mkdtemp(prefix="browser-", dir="/tmp"))
-            opened.callback(wait_until, lambda: _is_removed(folder))
-            port = free_port()
-            # A home and a temporary directory of its own: it leaves files in both.
-            environ = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
-            process = subprocess.Popen(
-                [driver, f"--port={port}"],
-                env=environ,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            opened.callback(process.wait, 20)
-            opened.callback(process.terminate)
-            self._url = f"http://127.0.0.1:{port}"
-            wait_until(self._answers)
-            arguments = [*_OPTIONS, *self._size, f"--user-data-dir={folder / 'profile'}"]
-            wanted = {"goog:chromeOptions": {"binary": chromium, "args": arguments}}
-            begun = self._ask("POST", "/session", capabilities={"alwaysMatch": wanted})
-            self._url += f"/session/{begun['sessionId']}"
-            opened.callback(self._ask, "DELETE", "")
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+        folder = Path(tempfile.mkdtemp(prefix="browser-", dir="/tmp"))
+        opened.callback(wait_until, lambda: _is_removed(folder))
+        port = free_port()
+        # A home and a temporary directory of its own: it leaves files in both.
+        environ = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
+        process = subprocess.Popen(
+            [driver, f"--port={port}"],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        opened.callback(process.wait, 20)
+        opened.callback(process.terminate)
+        self._url = f"http://127.0.0.1:{port}"
+        wait_until(self._answers)
+        arguments = [*_OPTIONS, *self._size, f"--user-data-dir={folder / 'profile'}"]
+        wanted = {"goog:chromeOptions": {"binary": chromium, "args": arguments}}
+        begun = self._ask("POST", "/session", capabilities={"alwaysMatch": wanted})
+        self._url += f"/session/{begun['sessionId']}"
+        opened.callback(self._ask, "DELETE", "")
 
     def open(self, url: str) -> None:
         """Go to a page; it has loaded when this returns."""

@@ -14,8 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,6 +22,7 @@ import redis
 
 from api_adapters.fakes.base import Practice
 from api_adapters.fakes.server import PracticeServer, open_practice
+from tests.opened import Opened
 from worker.client import DeletionClient, NoAnswer, Refused
 from worker.embedded.commands import child_environ, worker_command
 from worker.embedded.processes import Processes
@@ -60,7 +60,7 @@ class Target:
         )
 
 
-class Service:
+class Service(Opened):
     """One deployment in a directory of its own; use it in a `with` statement.
 
     The practice backends run on threads of this process, so a test may look
@@ -81,36 +81,25 @@ class Service:
         self._toml_extra = toml_extra
         self._worker_options = worker_options
         self._given_environ = {**os.environ, **(environ or {})}
-        self._opened = ExitStack()
+        super().__init__()
         self.practices: dict[str, Practice] = {}
 
-    def __enter__(self) -> Self:
+    def _open(self, opened: ExitStack) -> None:
         need_a_server()
-        with self._opened as opened:
-            # A short path: a Unix socket's is at most 107 bytes.
-            self.directory = Path(tempfile.mkdtemp(prefix="service-", dir="/tmp"))
-            opened.callback(shutil.rmtree, self.directory)
-            self.data_dir = self.directory / "data"
-            self.configuration = self.directory / "deletions.toml"
-            secrets = self._open_practices(opened)
-            self.environ = self._environ(secrets)
-            self.broker_url: str = opened.enter_context(Valkey(self.data_dir))
-            self.processes = Processes(self.data_dir, environ=self.environ)
-            opened.callback(self.processes.stop, grace=timedelta(seconds=20))
-            for _ in range(self._workers):
-                self.start_worker()
-            if self._workers:
-                self._wait_for_an_answer()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+        # A short path: a Unix socket's is at most 107 bytes.
+        self.directory = Path(tempfile.mkdtemp(prefix="service-", dir="/tmp"))
+        opened.callback(shutil.rmtree, self.directory)
+        self.data_dir = self.directory / "data"
+        self.configuration = self.directory / "deletions.toml"
+        secrets = self._open_practices(opened)
+        self.environ = self._environ(secrets)
+        self.broker_url: str = opened.enter_context(Valkey(self.data_dir))
+        self.processes = Processes(self.data_dir, environ=self.environ)
+        opened.callback(self.processes.stop, grace=timedelta(seconds=20))
+        for _ in range(self._workers):
+            self.start_worker()
+        if self._workers:
+            self._wait_for_an_answer()
 
     @property
     def practice(self) -> Practice:

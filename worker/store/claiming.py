@@ -21,11 +21,12 @@ from worker.store.ranges import (
     NAMES_AT_ONCE,
     claimed_of,
     guarded,
+    has_ready,
     is_among,
     is_ready,
     kept_in,
     open_count,
-    some_ready,
+    rest_of,
 )
 from worker.store.ringing import ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
@@ -259,9 +260,8 @@ def _until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timede
 def glance(tx: Tx, target: str, fingerprint: str) -> Busy | None:
     """Why there is nothing to claim, as far as can be seen without waiting for anybody."""
     now = tx.now()
-    row = tx.first(select(targets.c.not_before).where(targets.c.name == target))
-    if row is not None and row.not_before > now:
-        return Busy(row.not_before - now)
-    if tx.execute(select(some_ready(target, now, jobs.c.fingerprint == fingerprint))).scalar_one():
+    if rest := rest_of(tx, target, now):
+        return Busy(rest)
+    if has_ready(tx, target, now, jobs.c.fingerprint == fingerprint):
         return None
     return Busy(_until_ready(tx, target, fingerprint, now))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, or_, select
@@ -20,6 +20,7 @@ from worker.store.tables import (
     jobs,
     protected,
     strays,
+    targets,
 )
 from worker.store.transaction import Tx, as_mark
 
@@ -51,15 +52,22 @@ def is_ready(now: datetime) -> Any:
     return and_(batches.c.state == BatchState.READY.value, batches.c.not_before <= now)
 
 
-def some_ready(target: str, now: datetime, *which: ColumnElement[bool]) -> Any:
+def has_ready(tx: Tx, target: str, now: datetime, *which: ColumnElement[bool]) -> bool:
     """Whether some batch of a running job of a target may be claimed."""
-    return (
+    some = (
         select(batches.c.first)
         .join(jobs, jobs.c.seq == batches.c.job)
         .where(jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, is_ready(now))
         .where(*which)
         .exists()
     )
+    return bool(tx.execute(select(some)).scalar_one())
+
+
+def rest_of(tx: Tx, target: str, now: datetime) -> timedelta:
+    """How long a target is still to be left alone; zero for one that may be called."""
+    row = tx.first(select(targets.c.not_before).where(targets.c.name == target))
+    return timedelta() if row is None else max(timedelta(), row.not_before - now)
 
 
 def has_protected(tx: Tx, target: str, now: datetime) -> bool:

@@ -149,16 +149,6 @@ _WRITE_RANGES = update(batches).values(
     },
     **{name: bindparam(f"new_{name}") for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS)},
 )
-#: Its parameters.
-_WRITTEN = tuple(
-    f"new_{name}"
-    for name in (
-        *("state", "not_before", "failures", "company", "told_to_wait", "decided_at"),
-        *("verdict", "evidence", "code", "message", "doubt", "calls"),
-        *STRAY_COLUMNS.values(),
-        OPEN_STRAYS,
-    )
-)
 
 
 def _write(
@@ -186,20 +176,19 @@ def _write(
 
 def _write_ranges(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
     """Write ranges; those of which the same is written, as of most claims, by one statement."""
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    alike: dict[tuple[Any, ...], tuple[dict[str, Any], list[tuple[int, int]]]] = {}
     for one in returned:
         values = _range_values(one, now)
-        alike.setdefault(tuple(values[name] for name in _WRITTEN), []).append(values)
-    for rows in alike.values():
-        for start in range(0, len(rows), NAMES_AT_ONCE):
-            some = rows[start : start + NAMES_AT_ONCE]
-            names = [(row["of_job"], row["of_first"]) for row in some]
-            named = is_among(names, batches.c.job, batches.c.first)
-            tx.execute(_WRITE_RANGES.where(named), {name: rows[0][name] for name in _WRITTEN})
+        _, names = alike.setdefault(tuple(values.values()), (values, []))
+        names.append((one.batch.seq, one.batch.first))
+    for values, names in alike.values():
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            some = names[start : start + NAMES_AT_ONCE]
+            tx.execute(_WRITE_RANGES.where(is_among(some, batches.c.job, batches.c.first)), values)
 
 
 def _range_values(one: Returned, now: datetime) -> dict[str, Any]:
-    """The parameters of `_WRITE_RANGES`, and of which range they are."""
+    """The parameters of `_WRITE_RANGES`."""
     batch = one.batch
     values: dict[str, Any] = {
         "state": one.state.value,
@@ -211,8 +200,7 @@ def _range_values(one: Returned, now: datetime) -> dict[str, Any]:
         **{name: batch.strays.get(verdict, 0) for verdict, name in STRAY_COLUMNS.items()},
         OPEN_STRAYS: batch.strays.get(None, 0),
     }
-    named = {f"new_{name}": value for name, value in values.items()}
-    return {"of_job": batch.seq, "of_first": batch.first, **named}
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def _write_strays(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:

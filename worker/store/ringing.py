@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
-from worker.store.ranges import some_ready
-from worker.store.tables import bells, targets
+from worker.store.ranges import has_ready, rest_of
+from worker.store.tables import bells
 from worker.store.transaction import Tx
 
 #: A bell that nobody answered for so long may be rung again.
@@ -29,10 +29,7 @@ def may_ring(tx: Tx, target: str) -> bool:
     known = tx.first(select(bells.c.rung_at).where(bells.c.target == target))
     if known is not None and known.rung_at and known.rung_at >= now - BELL_PATIENCE:
         return False
-    row = tx.first(select(targets.c.not_before).where(targets.c.name == target))
-    if row is not None and row.not_before > now:
-        return False
-    if not tx.execute(select(some_ready(target, now))).scalar_one():
+    if rest_of(tx, target, now) or not has_ready(tx, target, now):
         return False
     return ring(tx, target, now)
 

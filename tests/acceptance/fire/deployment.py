@@ -12,8 +12,6 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self
 from uuid import uuid4
 
 import pytest
@@ -25,6 +23,7 @@ from tests.acceptance.fire.orders import Stock
 from tests.acceptance.fire.store import Database, File
 from tests.acceptance.fire.vendor import Backend, Vendor
 from tests.integration.service import need_a_server, wait_until
+from tests.opened import Opened
 from worker.client import DeletionClient, NoAnswer, Refused
 from worker.embedded.commands import child_environ
 from worker.environment import BROKER_URL, DATA_DIR, STORE_URL, make_data_dir, read_environment
@@ -39,7 +38,7 @@ class StoreKind(StrEnum):
     POSTGRESQL = "postgresql"
 
 
-class Deployment:
+class Deployment(Opened):
     """Everything as a user runs it, each part a process of its own.
 
     Use it in a `with` statement, from one thread.
@@ -52,7 +51,7 @@ class Deployment:
         self._kind = store
         self._workers = workers
         self._seed = seed
-        self._opened = ExitStack()
+        super().__init__()
         self.vendors: dict[str, Vendor] = {}
         self.stocks: dict[str, Stock] = {}
         #: The store, as the one or as the other.
@@ -66,35 +65,24 @@ class Deployment:
         #: What went wrong with the processes themselves; whole when all have ended.
         self.faults: list[str] = []
 
-    def __enter__(self) -> Self:
+    def _open(self, opened: ExitStack) -> None:
         need_a_server()
-        with self._opened as opened:
-            # A short path: a Unix socket's is at most 107 bytes.
-            self.folder = Path(tempfile.mkdtemp(prefix="fire-", dir="/tmp"))
-            opened.callback(shutil.rmtree, self.folder)
-            self.data_dir = make_data_dir(self.folder / "data")
-            self.network = opened.enter_context(Network())
-            self.broker = Broker(self.folder / "broker")
-            opened.callback(self.broker.kill)
-            self.broker.start()
-            self.broker_line = self.network.lay_to_socket(str(self.broker.socket))
-            self.broker_url = f"redis://{HOST}:{self.broker_line.port}/0"
-            self._open_store(opened)
-            self._open_vendors(opened)
-            self.crew = Crew(self.data_dir, workers=self._workers, environ=self._environ())
-            opened.callback(self._dismiss)
-            self.crew.start_all()
-            self._wait_for_an_answer()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
+        # A short path: a Unix socket's is at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="fire-", dir="/tmp"))
+        opened.callback(shutil.rmtree, self.folder)
+        self.data_dir = make_data_dir(self.folder / "data")
+        self.network = opened.enter_context(Network())
+        self.broker = Broker(self.folder / "broker")
+        opened.callback(self.broker.kill)
+        self.broker.start()
+        self.broker_line = self.network.lay_to_socket(str(self.broker.socket))
+        self.broker_url = f"redis://{HOST}:{self.broker_line.port}/0"
+        self._open_store(opened)
+        self._open_vendors(opened)
+        self.crew = Crew(self.data_dir, workers=self._workers, environ=self._environ())
+        opened.callback(self._dismiss)
+        self.crew.start_all()
+        self._wait_for_an_answer()
 
     @property
     def lease(self) -> timedelta:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from worker.errors import StoreUnavailable, WrongMigration
@@ -48,14 +48,8 @@ def check(url: str) -> None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
         raise StoreUnavailable(f"there is no store {parsed.database} yet: a worker makes it")
-    dialect: Dialect = dialect_of(parsed)
-    try:
-        with dialect.reading() as connection:
-            current = _current(connection)
-    except DBAPIError as error:
-        raise StoreUnavailable(f"the store does not answer: {error.orig}") from error
-    finally:
-        dialect.engine.dispose()
+    with _opened(parsed) as dialect, dialect.reading() as connection:
+        current = _current(connection)
     if current is None:
         raise WrongMigration("the store is empty: the first worker makes it ready")
     if current != HEAD:
@@ -83,10 +77,16 @@ def _exclusive(url: str) -> Iterator[Connection]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         _make_file(Path(parsed.database))
-    dialect: Dialect = dialect_of(parsed)
+    with _opened(parsed) as dialect, dialect.writing_alone() as connection:
+        yield connection
+
+
+@contextmanager
+def _opened(url: URL) -> Iterator[Dialect]:
+    """A store that is closed afterwards. Raises StoreUnavailable."""
+    dialect = dialect_of(url)
     try:
-        with dialect.writing_alone() as connection:
-            yield connection
+        yield dialect
     except DBAPIError as error:
         raise StoreUnavailable(f"the store does not answer: {error.orig}") from error
     finally:
