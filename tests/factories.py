@@ -79,7 +79,7 @@ def keys(count: int, *, prefix: str = "k") -> list[Item]:
 
 def appetite(*, call_items: int = 10, calls: int = 1, places: int = 4) -> Appetite:
     """How much one claim may take."""
-    return Appetite(call_items=call_items, calls=calls, places=places)
+    return Appetite(call_items=call_items, calls=calls, places=places, least=calls)
 
 
 def make_batch(first: int = 0, last: int = 3, **changes: Any) -> Batch:

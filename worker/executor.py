@@ -32,24 +32,42 @@ from worker.job import JobId
 from worker.judging import Circumstances, judge
 from worker.retrying import RetryRules
 from worker.splitting import fill_calls
-from worker.store.base import Appetite, Breached, Busy, CallNote, Claim, Store
+from worker.store.base import Appetite, Breached, Busy, CallNote, Claim, Renewed, Store
 from worker.target import Target
 
 log = logging.getLogger("deletions.executor")
 
-#: What a claim takes is expected to be finished in this time.
-CLAIM_WORTH = timedelta(milliseconds=250)
+#: What a claim takes is expected to be finished in this time; the less is left,
+#: the less it takes, down to the other.
+CLAIM_WORTH = timedelta(seconds=1)
+LEAST_WORTH = timedelta(milliseconds=100)
 MOST_CALLS_A_CLAIM = 100
+#: More items than fit in one call are claimed up to here: all of them are in hand at once.
+MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25
+#: How long answers are kept in hand: what a worker that is lost never told.
+RECORD_EVERY = 0.5
 #: A slice waits out a rest of at most this long; below it a claim would be busy
 #: asking.
 LONGEST_MOMENT = timedelta(seconds=1)
 SHORTEST_MOMENT = 0.02
 #: How long a target whose login or address is wrong is left alone at a time.
 CLOSED_REST = timedelta(seconds=30)
+
+
+class Place(Protocol):
+    """What a slice works on in its process."""
+
+    def goes_on(self, *, calling: float, working: float) -> bool:
+        """Whether the slice is of use after a claim, by the seconds that it took.
+
+        `calling` were spent in calls, most of it waiting for the backend, and
+        `working` is the processor's time for all of the claim.
+        """
+        ...
 
 
 class Bells(Protocol):
@@ -81,6 +99,7 @@ class _Hand:
     #: Seconds of our own clock at which the lease surely still holds.
     safe_until: float
     looked_at: float
+    recorded_at: float
     #: Jobs that wanted to run when we looked; all of them did when they were claimed.
     running: frozenset[JobId]
     #: What was protected when we looked, by job and position, and whether any key
@@ -89,6 +108,8 @@ class _Hand:
     has_protected: bool
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
+    #: Seconds that its calls took.
+    calling: float = 0
     returned: list[Returned] = field(default_factory=list)
     notes: list[CallNote] = field(default_factory=list)
     breaches: list[Breached] = field(default_factory=list)
@@ -109,6 +130,7 @@ class Executor:
         hopeless_after: timedelta = timedelta(minutes=10),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        processor: Callable[[], float] = time.thread_time,
         insist: Insistence | None = None,
     ) -> None:
         self._store = store
@@ -120,18 +142,34 @@ class Executor:
         self._hopeless_after = hopeless_after
         self._clock = clock
         self._sleep = sleep
+        self._processor = processor
         self._insist = insist or Insistence(clock=clock)
 
-    def run(self, name: str, *, is_over: Callable[[], bool]) -> Slice:
-        """Work on a target until `is_over` says so or nothing is ready."""
+    def run(
+        self,
+        name: str,
+        *,
+        is_over: Callable[[], bool],
+        is_ending: Callable[[], bool] | None = None,
+        place: Place | None = None,
+    ) -> Slice:
+        """Work on a target until `is_over` says so, nothing is ready, or others do.
+
+        What is claimed is finished, unless `is_ending` says otherwise; without
+        it, `is_over` does.
+        """
         done = Slice()
+        is_ending = is_ending or is_over
         target = self._targets.get(name)
         if target is None:
             return done
-        answers_bell = True
+        has_come = is_sure = False
         while not is_over():
-            hand = self._claim(target, answers_bell=answers_bell)
-            answers_bell = False
+            began = self._processor()
+            if not has_come:
+                self._store.answer_bell(name)
+                has_come = True
+            hand = self._claim(target, is_sure=is_sure)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
                 self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
@@ -141,15 +179,20 @@ class Executor:
             # Whatever is logged of it, be it by an adapter, names these.
             with bound(target=name, lease=hand.claim.lease):
                 log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
-                self._work(hand, done, is_over)
+                self._work(hand, done, is_ending)
+            is_sure = hand.claim.is_more
+            working = self._processor() - began
+            if place and not place.goes_on(calling=hand.calling, working=working):
+                # Those that stay ring for what is left.
+                return done
         if self._store.may_ring(name):
             self._bells.ring(name)
         return done
 
     # -- claim ----------------------------------------------------------------
 
-    def _claim(self, target: Target, *, answers_bell: bool) -> _Hand | Busy:
-        """Take what a quarter of a second is enough for."""
+    def _claim(self, target: Target, *, is_sure: bool) -> _Hand | Busy:
+        """Take what a second is enough for."""
         began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
         claim = self._store.claim(
@@ -157,9 +200,9 @@ class Executor:
             fingerprint=target.fingerprint,
             holder=self._holder,
             lasting=lasting,
-            answers_bell=answers_bell,
             appetite=lambda call_time: self._appetite(target, call_time),
             tolerance=target.tolerance,
+            is_sure=is_sure,
         )
         if isinstance(claim, Busy):
             return claim
@@ -183,6 +226,7 @@ class Executor:
             adapter,
             safe_until=began + lasting.total_seconds(),
             looked_at=began,
+            recorded_at=began,
             running=frozenset(one.batch.job for one in claim.batches),
             protected=claim.protected,
             has_protected=claim.has_protected,
@@ -191,15 +235,14 @@ class Executor:
     @staticmethod
     def _appetite(target: Target, call_time: timedelta | None) -> Appetite:
         """How much one claim takes, by how long a call took of late."""
-        limits = target.limits
-        calls = 1
+        size = target.limits.max_items_per_call
+        calls = least = 1
         if call_time is not None:
-            calls = int(CLAIM_WORTH / max(call_time, timedelta(milliseconds=1)))
-        return Appetite(
-            call_items=limits.max_items_per_call,
-            calls=max(1, min(calls, MOST_CALLS_A_CLAIM)),
-            places=limits.max_in_flight,
-        )
+            took = max(call_time, timedelta(milliseconds=1))
+            most = max(1, min(MOST_CALLS_A_CLAIM, MOST_ITEMS_A_CLAIM // size))
+            calls = max(1, min(int(CLAIM_WORTH / took), most))
+            least = max(1, min(int(LEAST_WORTH / took), most))
+        return Appetite(size, calls=calls, least=least, places=target.limits.max_in_flight)
 
     def _stop_all(self, claim: Claim, reason: str) -> None:
         """End the jobs of a claim and give it back unsent."""
@@ -212,18 +255,18 @@ class Executor:
 
     # -- work -----------------------------------------------------------------
 
-    def _work(self, hand: _Hand, done: Slice, is_over: Callable[[], bool]) -> None:
+    def _work(self, hand: _Hand, done: Slice, is_ending: Callable[[], bool]) -> None:
         """Send what was claimed, call by call, and record what became of it."""
         calls = list(self._calls(hand))
         try:
             for number, call in enumerate(calls):
-                is_unwanted = hand.is_halted or (number > 0 and is_over())
+                is_unwanted = hand.is_halted or (number > 0 and is_ending())
                 sendable = [] if is_unwanted else self._look_before(hand, call)
                 sent = {id(one) for one in sendable}
                 hand.returned += [Returned(one.batch) for one in call if id(one) not in sent]
                 if sendable:
                     self._send(hand, sendable, done)
-                if self._clock() - hand.looked_at > LOOK_EVERY:
+                if self._clock() - hand.recorded_at > RECORD_EVERY:
                     self._record(hand, done)
             self._record(hand, done)
         except LeaseLost as lost:
@@ -249,9 +292,10 @@ class Executor:
 
         A call is sent only while its lease outlasts the call's whole deadline.
         """
-        if self._clock() - hand.looked_at > LOOK_EVERY or not self._outlasts_a_call(hand):
+        is_due = self._clock() - hand.looked_at > LOOK_EVERY
+        if is_due or not self._outlasts_a_call(hand):
             try:
-                self._renew(hand)
+                self._look(hand)
             except StoreUnavailable:
                 # The answers in hand still have to be recorded: nothing new is begun.
                 hand.is_halted = True
@@ -265,14 +309,26 @@ class Executor:
         needed = hand.target.limits.timeout.total_seconds() + 1
         return hand.safe_until - self._clock() > needed
 
+    def _look(self, hand: _Hand) -> None:
+        """See what is still wanted, and lengthen the lease where it is short. Raises LeaseLost."""
+        if not self._outlasts_a_call(hand):
+            self._renew(hand)
+            return
+        now = self._clock()
+        self._heed_wishes(hand, self._store.see(hand.claim.lease), now)
+
     def _renew(self, hand: _Hand) -> None:
         """Lengthen the lease, and see what is still wanted. Raises LeaseLost."""
         now = self._clock()
         lasting = hand.target.limits.timeout + LEASE_MARGIN
-        seen = self._store.renew(hand.claim.lease, lasting=lasting)
-        hand.running = seen.running
+        self._heed_wishes(hand, self._store.renew(hand.claim.lease, lasting=lasting), now)
+        hand.safe_until = now + lasting.total_seconds()
+
+    @staticmethod
+    def _heed_wishes(hand: _Hand, seen: Renewed, now: float) -> None:
+        """What is known from now on of what may be sent."""
+        hand.running, hand.looked_at = seen.running, now
         hand.protected, hand.has_protected = seen.protected, seen.has_protected
-        hand.safe_until, hand.looked_at = now + lasting.total_seconds(), now
 
     def _send(self, hand: _Hand, call: Sequence[Claimed], done: Slice) -> None:
         """Make one call and judge what it means for each of its batches."""
@@ -285,6 +341,7 @@ class Executor:
         with bound(**_named(call)):
             reply = self._ask(hand, items, query) if items else Reply()
             took = timedelta(seconds=self._clock() - began)
+            hand.calling += took.total_seconds() if items else 0
             told = {"answer": answer_of(reply.error).value, "seconds": took.total_seconds()}
             log.debug("call.ended", extra={"items": len(items), **told})
         given = Circumstances(
@@ -397,6 +454,7 @@ class Executor:
         log.debug("claim.recorded", extra={"batches": len(hand.returned), "lost": noted.lost})
         done.touched.update(noted.jobs)
         hand.returned, hand.notes, hand.breaches = [], [], []
+        hand.recorded_at = self._clock()
 
 
 def _named(call: Sequence[Claimed]) -> dict[str, Any]:

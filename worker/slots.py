@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from threading import Lock
 
 #: Slots that are never used for batches, so that control is never held up.
@@ -11,6 +12,17 @@ KEPT_FOR_CONTROL = 2
 #: A target whose bell came to this process within so many seconds counts as
 #: waiting. A lost bell is rung again by the look after five seconds and a bit.
 REMEMBERED = 10.0
+#: How much of what was known of a target's calls the next claim leaves standing.
+KEPT_OF_BEFORE = 0.8
+#: The share of the calls' time in which others may use the processor.
+OVERLAP = 0.75
+
+
+class Turned(Enum):
+    """Why a slice may not begin."""
+
+    FULL = auto()  #: no slot is free
+    ENOUGH = auto()  #: those that work on the target keep this process busy
 
 
 class Slots:
@@ -18,6 +30,11 @@ class Slots:
 
     One target gets at most half of the slots while another's bell was heard of
     late, so that a slow target never holds a quick one.
+
+    Nor does it get more than are of use: threads of one process share one
+    processor, and those that need it more than they wait for the backend only
+    take it from each other, in the midst of their transactions. Thirty threads
+    on a backend that answers at once took twice the processor's time of two.
     """
 
     def __init__(self, threads: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,6 +42,9 @@ class Slots:
         self._room = max(1, threads - KEPT_FOR_CONTROL)
         self._clock = clock
         self._busy: Counter[str] = Counter()
+        self._slices: Counter[str] = Counter()
+        #: Seconds in calls and of the processor, by target.
+        self._spent: dict[str, tuple[float, float]] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
         self._lock = Lock()
@@ -35,13 +55,32 @@ class Slots:
         with self._lock:
             granted = self._may_enter(target)
             self._busy[target] += granted
-            if not granted:
-                self._turned_away[target] = None
         try:
             yield granted
         finally:
             with self._lock:
                 self._busy[target] -= granted
+
+    @contextmanager
+    def work(self, target: str) -> "Iterator[Slot | Turned]":
+        """Take a slot for a slice of work on a target, or be told why not."""
+        with self._lock:
+            if not self._may_enter(target):
+                self._turned_away[target] = None
+                slot: Slot | Turned = Turned.FULL
+            elif self._slices[target] >= self._of_use(target):
+                slot = Turned.ENOUGH
+            else:
+                slot = Slot(self, target)
+                self._busy[target] += 1
+                self._slices[target] += 1
+        try:
+            yield slot
+        finally:
+            if isinstance(slot, Slot):
+                with self._lock:
+                    self._busy[target] -= 1
+                    self._slices[target] -= slot.counts
 
     def turned_away(self) -> list[str]:
         """Targets whose bell found no slot since this was asked: ring them again.
@@ -53,6 +92,31 @@ class Slots:
             self._turned_away.clear()
         return names
 
+    def note(self, slot: "Slot", *, calling: float, working: float) -> None:
+        """Learn from one claim, and let its slice go if it is one too many."""
+        target = slot.target
+        with self._lock:
+            if calling > 0:
+                before = self._spent.get(target, (0.0, 0.0))
+                self._spent[target] = (
+                    before[0] * KEPT_OF_BEFORE + calling,
+                    before[1] * KEPT_OF_BEFORE + working,
+                )
+            if slot.counts and self._slices[target] > self._of_use(target):
+                # At once, so that of two that are too many only those go that are.
+                slot.counts = False
+                self._slices[target] -= 1
+
+    def _of_use(self, target: str) -> int:
+        """How many slices at once a target is worked on fastest with.
+
+        While one waits for the backend, others may use the processor. Where
+        they use it up, the calls seem to take longer: with less than all of
+        what is seen to be waited for it settles where it just is used up.
+        """
+        calling, working = self._spent.get(target, (0.0, 0.0))
+        return 1 + int(OVERLAP * calling / working) if working > 0 else self._room
+
     def _may_enter(self, target: str) -> bool:
         """Whether a slot is free for the target."""
         now = self._clock()
@@ -61,3 +125,18 @@ class Slots:
         others = self._heard.keys() - {target}
         most = max(1, self._room // 2) if others else self._room
         return self._busy.total() < self._room and self._busy[target] < most
+
+
+class Slot:
+    """The place of one slice of work."""
+
+    def __init__(self, slots: Slots, target: str) -> None:
+        self._slots = slots
+        self.target = target
+        #: Whether it counts among those that work on the target.
+        self.counts = True
+
+    def goes_on(self, *, calling: float, working: float) -> bool:
+        """Whether the slice is still of use, by the seconds that its last claim took."""
+        self._slots.note(self, calling=calling, working=working)
+        return self.counts

@@ -30,11 +30,12 @@ from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnav
 from worker.fields import bound
 from worker.job import JobId
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
+from worker.slots import Turned
 from worker.store.base import Look, Owed, Who
 
 log = logging.getLogger("deletions.tasks")
 
-#: How long one bell keeps a thread.
+#: How long one bell keeps a thread; what it has claimed by then it finishes.
 SLICE = timedelta(seconds=1)
 #: How long one pruning keeps a thread; the next one goes on.
 PRUNING_LASTS = timedelta(minutes=10)
@@ -179,13 +180,20 @@ def plan(job: str) -> Shown:
 def execute(target: str) -> Shown:
     """Delete what is ready on a target, for a second."""
     mine = duty()
-    with mine.slots.enter(target) as is_free:
-        if not is_free:
+    with mine.slots.work(target) as place:
+        if place is Turned.ENOUGH:
+            # The next claim rings again, and another process may hear that.
+            mine.deployment.store.answer_bell(target)
+            return Shown(None, f"target={target} enough are at work here")
+        if place is Turned.FULL:
             # Whoever ends a slice here rings again.
             return Shown(None, f"target={target} no slot is free")
         over_at = time.monotonic() + SLICE.total_seconds()
         done = mine.executor.run(
-            target, is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at
+            target,
+            is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at,
+            is_ending=mine.is_ending.is_set,
+            place=place,
         )
     for waiting in mine.slots.turned_away():
         post(execute, target=waiting)

@@ -103,7 +103,6 @@ def test_whoever_protects_a_key_waits_for_a_claim_and_counts_it(url: str, store:
             fingerprint="f1",
             holder="w1",
             lasting=timedelta(minutes=1),
-            answers_bell=True,
             appetite=amid_the_claim,
         )
 

@@ -7,7 +7,7 @@ doubt and bells are explained in the README under "Why it is built so".
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NewType, Protocol
 
@@ -84,6 +84,21 @@ class Appetite:
     calls: int
     #: Live leases that the target may have, over all workers.
     places: int
+    #: So many calls are worth a claim however little is left for the others.
+    least: int
+
+    def shared(self, ready: int) -> "Appetite":
+        """What is left of it where so many batches are ready for all.
+
+        A claim takes no more than half of its place's share, so that all places
+        have work to the end.
+
+        >>> wanted = Appetite(call_items=100, calls=10, places=32, least=2)
+        >>> [wanted.shared(ready).calls for ready in (10_000, 320, 40)]
+        [10, 5, 2]
+        """
+        share = ready // (2 * self.places)
+        return replace(self, calls=max(min(self.calls, share), min(self.calls, self.least)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,8 @@ class Claim:
     target_answers: bool
     #: Ready work and a free place are left, and the bell is now ours to ring.
     ring: bool
+    #: Ready work is left, whoever is to do it.
+    is_more: bool
     #: The frozen queries of those jobs whose items were found.
     queries: Mapping[JobId, Mapping[str, Any]] = field(default_factory=dict)
     #: Whether any key of the target is protected.
@@ -513,6 +530,13 @@ class Store(Protocol):
 
     # -- executing ----------------------------------------------------------
 
+    def answer_bell(self, target: str) -> None:
+        """Nobody waits any more for a worker to come: what is ready later rings anew.
+
+        Each bell is answered once, before the first claim, else bells multiply.
+        """
+        ...
+
     def claim(
         self,
         target: str,
@@ -520,22 +544,28 @@ class Store(Protocol):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
-        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
+        is_sure: bool = False,
     ) -> Claim | Busy:
         """Take ready batches of a target's jobs, in turns, under one new lease.
 
-        The first claim of a worker that heard the bell answers it. `appetite`
-        is given the recent time of one call. Only jobs of this fingerprint are
-        served, and a job that has failed more than `tolerance` allows is
-        stopped instead. The batches come with their open items, and with those
-        of them whose key is protected.
+        Unless one `is_sure` that some are ready, a store that would have to
+        wait for others looks first whether it is worth it.
+
+        `appetite` is given the recent time of one call. Only jobs of this
+        fingerprint are served, and a job that has failed more than `tolerance`
+        allows is stopped instead. The batches come with their open items, and
+        with those of them whose key is protected.
         """
         ...
 
+    def see(self, lease: LeaseId) -> Renewed:
+        """What is still wanted of a lease's batches, and what must stay; waits for nobody."""
+        ...
+
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
-        """Lengthen a lease; what is still wanted of its batches, and what must stay.
+        """Lengthen a lease; what `see` would tell.
 
         Raises:
             LeaseLost: it is somebody else's now.

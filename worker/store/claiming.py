@@ -18,11 +18,10 @@ from worker.batch import BatchState
 from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
 from worker.store.ranges import (
-    NAMES_AT_ONCE,
+    among,
     claimed_of,
     guarded,
     has_ready,
-    is_among,
     is_ready,
     kept_in,
     open_count,
@@ -88,6 +87,8 @@ def claim(
     live = _live_leases(tx, target, now)
     if live >= wanted.places:
         return Busy()
+    if wanted.calls > wanted.least:
+        wanted = wanted.shared(_ready_count(tx, target, fingerprint, now, wanted))
     ready = _ready(tx, target, fingerprint, now, wanted)
     if not ready:
         return Busy(_until_ready(tx, target, fingerprint, now))
@@ -110,6 +111,7 @@ def claim(
         call_time=row.call_time,
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
         ring=has_rung,
+        is_more=is_more,
         queries={
             JobId(name): json.loads(query)
             for name, seq in {one.job_id: one.job for one in taken}.items()
@@ -131,6 +133,23 @@ def _live_leases(tx: Tx, target: str, now: datetime) -> int:
     count: int = tx.execute(
         select(func.count()).where(leases.c.target == target, leases.c.until > now)
     ).scalar_one()
+    return count
+
+
+def _ready_count(tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite) -> int:
+    """How many batches are ready, as far as it makes a difference."""
+    some = (
+        select(batches.c.first)
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            is_ready(now),
+        )
+        .limit(2 * wanted.places * wanted.calls)
+    )
+    count: int = tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
     return count
 
 
@@ -230,14 +249,11 @@ def _lease(tx: Tx, target: str, holder: str, now: datetime, lasting: timedelta) 
 
 def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
     """ready -> leased."""
-    for start in range(0, len(taken), NAMES_AT_ONCE):
-        names = [(row.job, row.first) for row in taken[start : start + NAMES_AT_ONCE]]
+    names = [(row.job, row.first) for row in taken]
+    for some in among(tx, names, batches.c.job, batches.c.first):
         tx.execute(
             update(batches)
-            .where(
-                is_among(names, batches.c.job, batches.c.first),
-                batches.c.state == BatchState.READY.value,
-            )
+            .where(some, batches.c.state == BatchState.READY.value)
             .values(state=BatchState.LEASED.value, lease=lease)
         )
 

@@ -395,6 +395,12 @@ class MemoryStore(Store):
 
     # -- executing ----------------------------------------------------------
 
+    def answer_bell(self, target: str) -> None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            row.rung_at, row.answered_at = None, now
+
     def claim(
         self,
         target: str,
@@ -402,15 +408,13 @@ class MemoryStore(Store):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
-        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
+        is_sure: bool = False,
     ) -> Claim | Busy:
         """See the port."""
         with self._now() as now:
             row = self._rows.target(target)
-            if answers_bell:
-                row.rung_at, row.answered_at = None, now
             wants = appetite(row.call_time)
             if row.circuit.is_open:
                 wants = replace(wants, calls=1, places=1)
@@ -418,6 +422,9 @@ class MemoryStore(Store):
             if (rest := row.rests_for(now)) is not None or places <= 0:
                 return Busy(rest)
             jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
+            if wants.calls > wants.least:
+                due = (b for job in jobs for b in job.batches.values() if b.is_due(now))
+                wants = wants.shared(sum(1 for _ in due))
             chosen = choose(jobs, wants, now)
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
@@ -440,7 +447,17 @@ class MemoryStore(Store):
             queries = {one: frozen for one, frozen in found.items() if frozen is not None}
             answers = row.answers(now)
             has_keys = bool(held_keys(self._rows, target, now))
-            return Claim(lease, target, batches, row.call_time, answers, ring, queries, has_keys)
+            return Claim(
+                lease=lease,
+                target=target,
+                batches=batches,
+                call_time=row.call_time,
+                target_answers=answers,
+                ring=ring,
+                is_more=is_more,
+                queries=queries,
+                has_protected=has_keys,
+            )
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         """See the port."""
@@ -448,8 +465,15 @@ class MemoryStore(Store):
             if lease not in self._rows.leases:
                 raise LeaseLost(f"lease {lease} is somebody else's now")
             self._rows.leases[lease].until = now + lasting
+        return self.see(lease)
+
+    def see(self, lease: LeaseId) -> Renewed:
+        """See the port."""
+        with self._now() as now:
             held = self._rows.leased(lease)
-            target = self._rows.leases[lease].target
+            if not held:
+                return Renewed(frozenset())
+            target = held[0][0].job.target
             held_back = held_keys(self._rows, target, now)
             kept = {
                 (job.job.id, place)

@@ -193,6 +193,8 @@ def _engine(url: URL) -> Engine:
             pool_size=MOST_CONNECTIONS // 2,
             max_overflow=MOST_CONNECTIONS // 2,
             pool_timeout=10,
+            # The connection that was used last knows the statements.
+            pool_use_lifo=True,
             connect_args=CONNECTION,
             # Parameters are items: an error must not tell them to a log.
             hide_parameters=True,

@@ -1,11 +1,22 @@
 """How ranges are read with their open items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Row,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from api_adapters.base import Verdict
 from worker.batch import Batch, BatchState, Claimed
@@ -146,23 +157,34 @@ def open_count(row: Row[Any]) -> int:
     return int(outside + getattr(row, OPEN_STRAYS))
 
 
-def is_among(names: Sequence[_Name], job: ColumnElement[int], place: ColumnElement[int]) -> Any:
-    """The condition that a row is one of these, which the primary key answers.
+def among(
+    tx: Tx, names: Sequence[_Name], job: ColumnElement[int], place: ColumnElement[int]
+) -> Iterator[ColumnElement[bool]]:
+    """Conditions that a row is one of these, which the primary key answers.
 
-    For a list of pairs SQLite reads the whole table.
+    Together they name all of them: one statement each.
     """
-    places_by_job: dict[int, list[int]] = {}
-    for one, position in names:
-        places_by_job.setdefault(one, []).append(position)
-    return or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
+    if names and tx.dialect.has_lateral:
+        # The same text for any number of them, which the server reads once.
+        given = (
+            bindparam(None, list(part), ARRAY(BigInteger)) for part in zip(*names, strict=True)
+        )
+        pairs = func.unnest(*given).table_valued("job", "place").render_derived()
+        yield tuple_(job, place).in_(select(pairs.c.job, pairs.c.place))
+        return
+    # For a list of pairs SQLite reads the whole table.
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        places_by_job: dict[int, list[int]] = {}
+        for one, position in names[start : start + NAMES_AT_ONCE]:
+            places_by_job.setdefault(one, []).append(position)
+        yield or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
 
 
 def _single_items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[_Place]]:
     """The items of ranges of one position, of which thousands may share a call."""
     names = [(row.job, row.first) for row in rows]
     found: dict[_Name, list[_Place]] = {}
-    for start in range(0, len(names), NAMES_AT_ONCE):
-        some = is_among(names[start : start + NAMES_AT_ONCE], items.c.job, items.c.position)
+    for some in among(tx, names, items.c.job, items.c.position):
         for item in tx.execute(select(items.c.job, items.c.position, items.c.item).where(some)):
             found[item.job, item.position] = [(item.position, item.item)]
     return found

@@ -13,7 +13,7 @@ from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
-from worker.store.ranges import NAMES_AT_ONCE, claimed_of, has_protected, is_among, protected_in
+from worker.store.ranges import among, claimed_of, has_protected, protected_in
 from worker.store.tables import (
     EPOCH,
     OPEN_STRAYS,
@@ -24,6 +24,7 @@ from worker.store.tables import (
     items,
     jobs,
     leases,
+    protected,
     strays,
     targets,
 )
@@ -66,22 +67,29 @@ def record(
 
 
 def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> Renewed:
-    """Lengthen a lease; what is still wanted of its batches, and what must stay."""
-    now = tx.now()
-    lengthened = update(leases).where(leases.c.id == lease).values(until=now + lasting)
-    renewed = tx.first(lengthened.returning(leases.c.target))
-    if renewed is None:
+    """Lengthen a lease; what `see` tells of it."""
+    lengthened = update(leases).where(leases.c.id == lease).values(until=tx.now() + lasting)
+    if not tx.changed(lengthened):
         raise LeaseLost(f"lease {lease} ran out and was taken over")
-    running = tx.execute(
-        select(jobs.c.id)
+    return see(tx, lease)
+
+
+def see(tx: Tx, lease: LeaseId) -> Renewed:
+    """What is still wanted of a lease's batches, and what must stay."""
+    has_keys = select(protected.c.key).where(protected.c.target == jobs.c.target).exists()
+    served = tx.execute(
+        select(jobs.c.id, jobs.c.state, jobs.c.target, has_keys.label("has_keys"))
         .join(batches, batches.c.job == jobs.c.seq)
-        .where(batches.c.lease == lease, jobs.c.state == JobState.RUNNING.value)
+        .where(batches.c.lease == lease)
         .distinct()
-    )
-    wanted = frozenset(JobId(one) for one in running.scalars())
-    if not has_protected(tx, renewed.target, now):
+    ).all()
+    wanted = frozenset(JobId(row.id) for row in served if row.state == JobState.RUNNING.value)
+    if not served or not served[0].has_keys:
         return Renewed(wanted)
-    return Renewed(wanted, _protected(tx, lease, renewed.target, now), has_protected=True)
+    target, now = served[0].target, tx.now()
+    if not has_protected(tx, target, now):
+        return Renewed(wanted)
+    return Renewed(wanted, _protected(tx, lease, target, now), has_protected=True)
 
 
 def _protected(tx: Tx, lease: LeaseId, target: str, now: datetime) -> frozenset[tuple[JobId, int]]:
@@ -182,9 +190,8 @@ def _write_ranges(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
         _, names = alike.setdefault(tuple(values.values()), (values, []))
         names.append((one.batch.seq, one.batch.first))
     for values, names in alike.values():
-        for start in range(0, len(names), NAMES_AT_ONCE):
-            some = names[start : start + NAMES_AT_ONCE]
-            tx.execute(_WRITE_RANGES.where(is_among(some, batches.c.job, batches.c.first)), values)
+        for some in among(tx, names, batches.c.job, batches.c.first):
+            tx.execute(_WRITE_RANGES.where(some), values)
 
 
 def _range_values(one: Returned, now: datetime) -> dict[str, Any]:

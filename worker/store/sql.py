@@ -217,6 +217,11 @@ class SqlStore(Store):
 
     # -- executing ----------------------------------------------------------
 
+    def answer_bell(self, target: str) -> None:
+        # A bell that counts as not answered is rung again after a while.
+        with self._write(may_be_lost=True) as tx:
+            ringing.answer_bell(tx, target)
+
     def claim(
         self,
         target: str,
@@ -224,16 +229,14 @@ class SqlStore(Store):
         fingerprint: str,
         holder: str,
         lasting: timedelta,
-        answers_bell: bool,
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
+        is_sure: bool = False,
     ) -> Claim | Busy:
-        if answers_bell:
-            with self._write(may_be_lost=True) as tx:
-                ringing.answer_bell(tx, target)
-        with self._read() as tx:
-            if (busy := claiming.glance(tx, target, fingerprint)) is not None:
-                return busy
+        if not is_sure:
+            with self._read() as tx:
+                if (busy := claiming.glance(tx, target, fingerprint)) is not None:
+                    return busy
         with self._write() as tx:
             taken = claiming.claim(
                 tx,
@@ -248,6 +251,10 @@ class SqlStore(Store):
             return taken
         with self._read() as tx:
             return claiming.with_items(tx, taken)
+
+    def see(self, lease: LeaseId) -> Renewed:
+        with self._read() as tx:
+            return recording.see(tx, lease)
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         with self._write() as tx:

@@ -58,13 +58,14 @@ class Steps:
         lasting: timedelta = MINUTE,
         answers_bell: bool = True,
     ) -> Claim | Busy:
-        """Claim, whatever comes of it."""
+        """Claim, as a worker that came because of the bell, whatever comes of it."""
+        if answers_bell:
+            self.store.answer_bell(target)
         return self.store.claim(
             target,
             fingerprint=fingerprint,
             holder="w1",
             lasting=lasting,
-            answers_bell=answers_bell,
             appetite=lambda _: wants or appetite(),
         )
 

@@ -31,6 +31,17 @@ def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -
     assert store.may_ring("crm") is True
 
 
+def test_a_bell_that_is_answered_without_a_claim_may_be_rung_again(
+    store: Store, steps: Steps
+) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+
+    store.answer_bell("crm")
+
+    assert store.may_ring("crm") is True
+
+
 def test_a_claim_that_finds_nothing_answers_too(store: Store, steps: Steps, clock: Clock) -> None:
     job = steps.running(20)
     store.may_ring("crm")

@@ -19,7 +19,7 @@ from tests.factories import (
 from worker.batch import give_back
 from worker.errors import LeaseLost
 from worker.item import Mark
-from worker.store.base import Busy, CallNote, LeaseId, Store, Who
+from worker.store.base import Busy, CallNote, LeaseId, Renewed, Store, Who
 
 
 def test_a_claim_takes_a_batch_with_its_items(store: Store, steps: Steps) -> None:
@@ -240,6 +240,7 @@ def test_a_renewal_tells_which_jobs_still_want_to_run(
     getattr(store, wish)(wished, Who())
 
     assert store.renew(claim.lease, lasting=MINUTE).running == frozenset({still})
+    assert store.see(claim.lease).running == frozenset({still})
 
 
 def test_a_lease_that_ended_is_not_renewed(store: Store, steps: Steps) -> None:
@@ -251,6 +252,20 @@ def test_a_lease_that_ended_is_not_renewed(store: Store, steps: Steps) -> None:
         store.renew(claim.lease, lasting=MINUTE)
     with pytest.raises(LeaseLost):
         store.renew(LeaseId(999), lasting=MINUTE)
+    assert store.see(claim.lease) == Renewed(frozenset())
+
+
+def test_a_look_does_not_lengthen_a_lease(store: Store, steps: Steps, clock: Clock) -> None:
+    steps.running()
+    claim = steps.claim()
+    clock.advance(MINUTE * 0.9)
+    store.see(claim.lease)
+    clock.advance(MINUTE * 0.2)
+
+    look = store.look(every=SECOND)
+
+    assert look is not None
+    assert look.has_lost_leases
 
 
 def test_the_time_of_a_call_is_smoothed(store: Store, steps: Steps) -> None:
@@ -278,7 +293,6 @@ def test_the_appetite_is_given_the_time_of_a_call(store: Store, steps: Steps) ->
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
-        answers_bell=True,
         appetite=lambda time: told.append(time) or appetite(),  # type: ignore[func-returns-value]
     )
 

@@ -27,7 +27,6 @@ def try_claim(store: Store, tolerance: Tolerance | None = TOLERANCE) -> Claim | 
         fingerprint="f1",
         holder="w1",
         lasting=SECOND * 9,
-        answers_bell=True,
         appetite=lambda _: appetite(call_items=2),
         tolerance=tolerance,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from itertools import pairwise
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -321,20 +322,82 @@ def quicken(house: House) -> None:
     house.adapter.calls.clear()
 
 
-def test_a_claim_takes_what_a_quarter_of_a_second_is_enough_for(house: House) -> None:
+def claims_of(house: House, *, call_seconds: float) -> list[int]:
+    """How many calls each claim was for, with calls that take so long."""
     store = AwayStore(house.store)
     house.store = store
     house.executor = house.make_executor()
-    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.05)
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * call_seconds)
     quicken(house)
-    store.asked.clear()
+    seen: list[int] = []
+    store.before("claim", lambda: seen.append(len(house.adapter.calls)))
+    house.submitted(keys(200))
+
+    assert house.work().calls == 50
+    return [after - before for before, after in pairwise(seen)]
+
+
+def test_a_claim_takes_what_a_second_is_enough_for_or_half_of_what_is_left() -> None:
+    house = House(max_items_per_call=4, max_in_flight=1)
+
+    assert claims_of(house, call_seconds=0.05) == [20, 15, 7, 4, 2, 2]
+
+
+def test_claims_leave_work_for_all_places_of_their_target() -> None:
+    house = House(max_items_per_call=4, max_in_flight=5)
+
+    assert claims_of(house, call_seconds=0.2)[:4] == [5, 4, 4, 3]
+
+
+def test_a_claim_of_short_calls_takes_as_many_as_it_may(house: House) -> None:
+    assert claims_of(house, call_seconds=0.002) == [50]
+
+
+# -- whether a slice is of use ----------------------------------------------------------
+
+
+class Enough:
+    """A process in which a slice is of use for so many claims."""
+
+    def __init__(self, claims: int) -> None:
+        self.claims = claims
+        self.told: list[tuple[float, float]] = []
+
+    def goes_on(self, *, calling: float, working: float) -> bool:
+        self.told.append((calling, working))
+        return len(self.told) < self.claims
+
+
+def test_a_slice_that_is_of_no_more_use_leaves_the_rest_to_others(house: House) -> None:
     house.submitted(keys(40))
 
-    done = house.work()
+    done = house.executor.run("crm", is_over=lambda: False, place=Enough(1))
 
-    assert done.calls == 10
-    # Ten calls at 50 ms: two claims, and one that finds nothing.
-    assert store.asked["claim"] == 3
+    assert done.calls == 1
+    # Those that stay ring.
+    assert house.bells.rung == ["crm"]
+
+
+def test_a_slice_tells_how_long_it_called_and_worked(house: House) -> None:
+    moments = iter(range(100))
+    house.executor = house.make_executor(processor=lambda: next(moments) / 1000)
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 3)
+    house.submitted(keys(4))
+    place = Enough(9)
+
+    house.executor.run("crm", is_over=lambda: False, place=place)
+
+    assert place.told == [(pytest.approx(3), pytest.approx(0.001))]
+
+
+def test_what_was_claimed_is_finished_though_time_is_over(house: House) -> None:
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.05)
+    quicken(house)
+    house.submitted(keys(40))
+
+    done = house.executor.run("crm", is_over=after(1), is_ending=lambda: False)
+
+    assert done.calls == 2
 
 
 # -- hopeless ------------------------------------------------------------------------

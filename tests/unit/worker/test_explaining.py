@@ -93,7 +93,6 @@ def working(house: House) -> JobId:
         fingerprint=house.targets["crm"].fingerprint,
         holder="w1",
         lasting=MINUTE,
-        answers_bell=True,
         appetite=lambda _: house.executor._appetite(house.targets["crm"], None),
     )
     return job

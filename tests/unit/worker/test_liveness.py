@@ -354,7 +354,6 @@ def claim_and_vanish(house: House) -> object:
         fingerprint=house.targets["crm"].fingerprint,
         holder=LOST,
         lasting=LEASE,
-        answers_bell=True,
         appetite=lambda _: appetite(call_items=2, calls=2),
     )
 

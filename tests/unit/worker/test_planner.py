@@ -41,7 +41,6 @@ def claim(house: House) -> object:
         fingerprint=target.fingerprint,
         holder="w1",
         lasting=MINUTE,
-        answers_bell=True,
         appetite=lambda _: appetite(call_items=1, places=1_000),
     )
 

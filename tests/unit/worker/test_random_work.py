@@ -156,7 +156,6 @@ class World:
             fingerprint=target.fingerprint,
             holder="lost",
             lasting=MINUTE,
-            answers_bell=True,
             appetite=lambda _: appetite(call_items=4, calls=2),
         )
         if not isinstance(claim, Claim):

@@ -23,7 +23,6 @@ def lose_a_worker(house: House) -> None:
         fingerprint=target.fingerprint,
         holder="lost",
         lasting=MINUTE,
-        answers_bell=True,
         appetite=lambda _: appetite(call_items=100, places=100),
     )
     assert isinstance(claim, Claim)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from worker.slots import KEPT_FOR_CONTROL, REMEMBERED, Slots
+from worker.slots import KEPT_FOR_CONTROL, REMEMBERED, Slot, Slots, Turned
 
 
 class Seconds:
@@ -68,10 +68,14 @@ def test_one_that_was_heard_long_ago_does_not_wait(clock: Seconds, held: ExitSta
     assert enter(held, slots, "crm", 10).count(True) == 8
 
 
+def work(held: ExitStack, slots: Slots, target: str, times: int) -> list[Slot | Turned]:
+    return [held.enter_context(slots.work(target)) for _ in range(times)]
+
+
 def test_a_target_that_found_no_slot_is_told_of_once(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(4, clock=clock)
     enter(held, slots, "crm", 2)
-    enter(held, slots, "other", 3)
+    assert work(held, slots, "other", 3) == [Turned.FULL] * 3
 
     assert slots.turned_away() == ["other"]
     assert slots.turned_away() == []
@@ -87,3 +91,82 @@ def test_a_target_that_found_no_slot_gets_one_when_others_end(
 
     assert enter(held, slots, "crm", 4).count(True) == 2
     assert enter(held, slots, "other", 4).count(True) == 2
+
+
+# -- how many slices are of use -----------------------------------------------------
+
+
+def at_work(found: list[Slot | Turned]) -> list[Slot]:
+    return [one for one in found if isinstance(one, Slot)]
+
+
+def test_a_target_of_which_nothing_is_known_gets_every_slot(
+    clock: Seconds, held: ExitStack
+) -> None:
+    found = work(held, Slots(10, clock=clock), "crm", 10)
+
+    assert len(at_work(found)) == 10 - KEPT_FOR_CONTROL
+    assert found[-1] is Turned.FULL
+
+
+def test_slices_that_only_take_the_processor_from_each_other_leave(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(20, clock=clock)
+    slices = at_work(work(held, slots, "crm", 8))
+
+    stayed = [one.goes_on(calling=1, working=1) for one in slices]
+
+    # The last one stays, whoever that is.
+    assert stayed.count(True) == 1
+    assert work(held, slots, "crm", 1) == [Turned.ENOUGH]
+
+
+def test_slices_that_wait_for_their_backend_stay(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(10, clock=clock)
+    slices = at_work(work(held, slots, "crm", 8))
+
+    assert all(one.goes_on(calling=1, working=0.05) for one in slices)
+
+
+def test_a_backend_that_becomes_slow_gets_more_slices(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(10, clock=clock)
+    (first,) = at_work(work(held, slots, "crm", 1))
+    first.goes_on(calling=1, working=1)
+
+    for _ in range(20):
+        assert first.goes_on(calling=1, working=0.1)
+
+    assert len(at_work(work(held, slots, "crm", 9))) == 7
+
+
+def test_a_slice_that_left_gives_its_place_back_once(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(20, clock=clock)
+    with ExitStack() as before:
+        first, second = at_work(work(before, slots, "crm", 2))
+        assert not first.goes_on(calling=1, working=1)
+        assert second.goes_on(calling=1, working=1)
+    (one,) = at_work(work(held, slots, "crm", 1))
+    for _ in range(20):
+        one.goes_on(calling=3, working=1)
+
+    # One, and two more in what it waits.
+    assert len(at_work(work(held, slots, "crm", 9))) == 2
+
+
+def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(10, clock=clock)
+    (one,) = at_work(work(held, slots, "crm", 1))
+    one.goes_on(calling=1, working=1)
+
+    assert len(at_work(work(held, slots, "other", 3))) == 3
+
+
+def test_a_find_takes_no_place_from_those_who_delete(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(10, clock=clock)
+    (one,) = at_work(work(held, slots, "crm", 1))
+    one.goes_on(calling=1, working=1)
+    held.pop_all().close()
+    assert enter(held, slots, "crm") == [True]
+
+    assert len(at_work(work(held, slots, "crm", 1))) == 1

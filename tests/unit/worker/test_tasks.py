@@ -19,6 +19,7 @@ from worker.errors import DoesNotAddUp
 from worker.job import JobId, JobState
 from worker.quiet import UNREADABLE
 from worker.sections import PurgeSettings
+from worker.slots import Slot
 from worker.store.base import Look, Who
 
 
@@ -286,6 +287,22 @@ def test_a_bell_that_found_no_slot_is_rung_again_when_a_slice_ends(
     assert office.posted == [("deletions.execute", {"target": "crm"})]
 
 
+def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
+    office: Office, house: House
+) -> None:
+    house.submitted(keys(3))
+    assert house.store.may_ring("crm")
+    with office.tasks.duty().slots.work("crm") as place:
+        assert isinstance(place, Slot)
+        place.goes_on(calling=1, working=9)
+
+        shown = office.tasks.execute("crm")
+
+    assert repr(shown) == "target=crm enough are at work here"
+    assert house.adapter.calls == []
+    assert house.store.may_ring("crm")
+
+
 def test_a_slice_ends_when_its_process_does(office: Office, house: House) -> None:
     job = house.submitted(keys(3))
     office.tasks.duty().is_ending.set()
@@ -408,7 +425,6 @@ def claim_and_vanish(house: House) -> None:
         fingerprint=house.targets["crm"].fingerprint,
         holder="lost",
         lasting=MINUTE,
-        answers_bell=True,
         appetite=lambda _: appetite(call_items=2, calls=2),
     )
 
