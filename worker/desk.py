@@ -65,14 +65,15 @@ class Desk:
         is delivered twice does not.
         """
         named = given if given.get("job") is not None else {**given, "job": message_id}
-        job = self._submitter.submit(requests.parse(requests.Submit, named))
+        taken = self._submitter.submit(requests.parse(requests.Submit, named))
+        job = taken.job
         if job.is_to_be_found:
             body = {"job": job.id, "items": None, "duplicates": 0}
             return Answer(body, f"job={job.id} by query", **_what_follows(job))
         body = {"job": job.id, "items": job.items, "duplicates": job.duplicates}
         planned = self._plan_at_once(job)
         follows = _what_follows(planned)
-        if planned.state is JobState.RUNNING and self._is_decided(planned):
+        if planned.state is JobState.RUNNING and taken.is_decided:
             follows = {"settle": (job.id,)}
         return Answer(body, f"job={job.id} items={job.items}", **follows)
 
@@ -218,13 +219,6 @@ class Desk:
         status = self._store.status(job)
         shown = f"job={job} {status.job.state} pending={status.pending}"
         return Answer(status.as_json(), shown, **_what_follows(status.job))
-
-    def _is_decided(self, job: Job) -> bool:
-        """Whether a job has no items, or all were refused at the door.
-
-        Nobody records anything for it then, so nobody would settle it.
-        """
-        return sum(self._store.tally(job.id).values()) == job.items
 
     def _plan_at_once(self, job: Job) -> Job:
         """Plan a job of one message with the message, so that it starts at once."""

@@ -20,6 +20,9 @@ class Settler:
             RefusedRequest: `unknown_job`.
             DoesNotAddUp: the tally differs from the items.
         """
+        closed = self._store.settle(job)
+        if closed is not None:
+            return closed
         # Of a job that is ending, what nobody has claimed is ended here.
         while self._store.end_ready(job, limit=RANGES_A_STRIDE):
             pass

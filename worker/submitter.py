@@ -1,6 +1,7 @@
 """The submitter takes jobs and their items in."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from api_adapters.base import Adapter, Verdict
@@ -12,6 +13,16 @@ from worker.requests import Append, Open, Seal, Submit
 from worker.splitting import cut
 from worker.store.base import Chunk, Cut, Sealed, Store
 from worker.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was taken in."""
+
+    job: Job
+    #: Whether it has no items, or all were refused at the door: nobody will
+    #: record anything for it, so nobody would settle it.
+    is_decided: bool
 
 
 class Submitter:
@@ -32,7 +43,7 @@ class Submitter:
         self._notify = notify
         self._retain_for = retain_for
 
-    def submit(self, request: Submit, *, needs_approval: bool = False) -> Job:
+    def submit(self, request: Submit, *, needs_approval: bool = False) -> Submitted:
         """Take a job with all its items, or with a query for them.
 
         With `needs_approval` a job by query waits for a person once its items
@@ -46,19 +57,18 @@ class Submitter:
             raise RefusedRequest("invalid_message", "expected items or a query, and not both")
         if request.query is not None:
             admit_query(request.query, target=target, adapter=lambda: self._adapter(target))
-            return self._store.open(
-                NewJob(
-                    id=JobId(request.job),
-                    target=target.name,
-                    fingerprint=target.fingerprint,
-                    dry_run=request.dry_run,
-                    requested_by=request.requested_by,
-                    notify=request.notify,
-                    query=request.query,
-                    needs_approval=needs_approval,
-                    retain_for=self._retain_for(target.name),
-                )
+            job = NewJob(
+                id=JobId(request.job),
+                target=target.name,
+                fingerprint=target.fingerprint,
+                dry_run=request.dry_run,
+                requested_by=request.requested_by,
+                notify=request.notify,
+                query=request.query,
+                needs_approval=needs_approval,
+                retain_for=self._retain_for(target.name),
             )
+            return Submitted(self._store.open(job), is_decided=False)
         if request.items is None:
             raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
         adapter = self._adapter(target)
@@ -74,7 +84,9 @@ class Submitter:
             retain_for=self._retain_for(target.name),
         )
         chunk = without_duplicates(chunk)
-        return self._store.submit(job, chunk, cuts=_cuts(job, chunk, target))
+        taken = self._store.submit(job, chunk, cuts=_cuts(job, chunk, target))
+        is_decided = all(one.refusal is not None for one in chunk.items)
+        return Submitted(taken, is_decided=is_decided)
 
     def open(self, request: Open) -> Job:
         """Take a job whose items follow in chunks. Raises RefusedRequest."""

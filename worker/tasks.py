@@ -28,7 +28,7 @@ from worker.desk import Answer, Desk
 from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnavailable
 from worker.fields import bound
-from worker.job import JobId
+from worker.job import JobId, JobStatus
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
 from worker.slots import Turned
 from worker.store.base import Look, Owed, Who
@@ -204,13 +204,22 @@ def execute(target: str) -> Shown:
 
 
 @nudge("deletions.settle")
-def settle(job: str) -> Shown:
-    """Close a job if none of its batches is open; the result is its tally."""
+def settle(job: str, tally: str | None = None) -> Shown:
+    """Close a job if none of its batches is open; the result is its tally.
+
+    With a `tally` it has been closed, and is only to be seen on the dashboard.
+    """
     job_id = requests.parse_job_id(job)
-    deployment = duty().deployment
-    closed = deployment.settler().settle(job_id) or deployment.store.status(job_id)
-    counts = [f"{verdict}={count}" for verdict, count in closed.tally.items() if count]
-    return Shown(None, " ".join([closed.job.state, *counts, f"job={job_id}"]))
+    if tally is None:
+        deployment = duty().deployment
+        tally = _told(deployment.settler().settle(job_id) or deployment.store.status(job_id))
+    return Shown(None, f"{tally} job={job_id}")
+
+
+def _told(status: JobStatus) -> str:
+    """A job's state and tally in one line."""
+    counts = [f"{verdict}={count}" for verdict, count in status.tally.items() if count]
+    return " ".join([status.job.state, *counts])
 
 
 # -- the clock ------------------------------------------------------------------
@@ -265,7 +274,7 @@ def close(jobs: Iterable[JobId]) -> None:
         if closed is not None:
             told = {"job": job, "target": closed.job.target, "state": closed.job.state.value}
             log.info("job.settled", extra=told)
-            post(settle, job=job)
+            post(settle, job=job, tally=_told(closed))
             if closed.job.notify is not None:
                 notify()
 

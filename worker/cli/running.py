@@ -144,7 +144,7 @@ class _Way:
         request = Submit(
             job=str(uuid4()), target=self.target.name, query=dict(query), requested_by=me.os_user
         )
-        job = self.deployment.submitter().submit(request, needs_approval=True).id
+        job = self.deployment.submitter().submit(request, needs_approval=True).job.id
         status = self._follow(job, me)
         if status.job.state is not JobState.AWAITING_APPROVAL:
             return status

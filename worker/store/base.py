@@ -27,6 +27,8 @@ LeaseId = NewType("LeaseId", int)
 KEPT_BRIEFLY = timedelta(days=7)
 #: How long a job waits for approval.
 APPROVAL_PATIENCE = timedelta(days=7)
+#: A job that runs since so lately may be in the hands of whoever settles it.
+SETTLING_TAKES = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)

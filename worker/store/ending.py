@@ -219,7 +219,7 @@ def has_open_ranges(seq: Any) -> Any:
 def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
     """Write state, tally, event and what is owed, in one conditional move."""
     now = tx.now()
-    closed = tx.changed(
+    closed = tx.first(
         update(jobs)
         .where(
             jobs.c.seq == row.seq,
@@ -234,21 +234,21 @@ def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
             planner_until=None,
             owed=jobs.c.notify.is_not(None),
         )
+        .returning(jobs)
     )
-    if not closed:
+    if closed is None:
         return None
     tally = tally_of(tx, row.seq)
     counted = sum(tally.values())
-    items_of_job = job_row(tx, JobId(row.id)).items
-    if counted != items_of_job:
+    if counted != closed.items:
         raise DoesNotAddUp(
-            f"job {row.id} has {items_of_job} items but {counted} outcomes: it is left as it is"
+            f"job {row.id} has {closed.items} items but {counted} outcomes: it is left as it is"
         )
     named = {verdict.value: count for verdict, count in tally.items()}
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(tally=json.dumps(named)))
     detail = {"state": goal.value, "tally": named}
     tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
-    return status_of(tx, job_row(tx, JobId(row.id)), now)
+    return status_of(tx, closed, now, tally=tally)
 
 
 def owed(tx: Tx, limit: int) -> list[Owed]:

@@ -12,25 +12,35 @@ from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
 from worker.store.base import Chunk, Sealed
 from worker.store.origins import check_parent, check_plan, take_query
-from worker.store.tables import chunks, jobs, strays
+from worker.store.tables import chunks, jobs, strays, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_values
 
 MOST_MISSING_TOLD = 100
 
 
-def submit(tx: Tx, job: NewJob, chunk: Chunk) -> tuple[Job, bool]:
+def submit(tx: Tx, job: NewJob, chunk: Chunk, *, is_planned: bool) -> tuple[Row[Any], bool]:
     """Insert a job with its only chunk; a repeat answers the one that is there.
 
-    Also whether it is new.
+    Also whether it is new. One that `is_planned` runs from here on: its ranges
+    follow in the same transaction.
     """
-    row, is_new = _insert_job(tx, job, JobState.PLANNING)
+    counts: dict[str, Any] = {
+        "items": len(chunk.items),
+        "duplicates": chunk.given - len(chunk.items),
+        "chunks": 1,
+    }
+    if is_planned:
+        present = select(targets.c.round).where(targets.c.name == job.target).scalar_subquery()
+        counts.update(is_cut=True, round=func.coalesce(present, 0))
+    state = JobState.RUNNING if is_planned else JobState.PLANNING
+    row, is_new = _insert_job(tx, job, state, **counts)
     if is_new:
-        _land(tx, row, chunk, tx.now())
-        counts = {"items": len(chunk.items), "duplicates": chunk.given - len(chunk.items)}
-        tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=1, **counts))
+        new = {"items": len(chunk.items), "bytes": chunk.size, "digest": chunk.digest}
+        tx.execute(insert(chunks).values(job=row.seq, number=chunk.number, **new))
+        insert_landed(tx, row.seq, chunk, row.created_at)
     elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
         raise _conflict(job.id)
-    return as_job(job_row(tx, job.id)), is_new
+    return row, is_new
 
 
 def open_job(tx: Tx, job: NewJob) -> Job:
@@ -87,8 +97,8 @@ def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
     return Sealed(JobState(job_row(tx, job).state), told)
 
 
-def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
-    """Insert a job unless its id is there; its row, and whether it is new."""
+def _insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Row[Any], bool]:
+    """Insert a job unless its id is there; its row, held, and whether it is new."""
     now = tx.now()
     options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
     made = tx.first(
@@ -114,17 +124,20 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState) -> tuple[Row[Any], bool]:
             notify=job.notify,
             created_at=now,
             fed_at=now,
+            released_at=now if state is JobState.RUNNING else None,
+            **counts,
         )
         .on_conflict_do_nothing()
-        .returning(jobs.c.seq)
+        .returning(jobs)
     )
-    row = locked_job_row(tx, job.id)
-    if made is not None:
-        detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
-        tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
-    elif row.options != options:
-        raise _conflict(job.id)
-    return row, made is not None
+    if made is None:
+        row = locked_job_row(tx, job.id)
+        if row.options != options:
+            raise _conflict(job.id)
+        return row, False
+    detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
+    tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
+    return made, True
 
 
 def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, func, or_, select, update
 
 from worker.job import JobId, JobState
-from worker.store.base import Look, Who
+from worker.store.base import SETTLING_TAKES, Look, Who
 from worker.store.ending import has_open_ranges, wish_to_end
 from worker.store.ranges import is_ready
 from worker.store.ringing import may_ring
@@ -74,8 +74,14 @@ def _unfed(tx: Tx) -> list[JobId]:
 
 
 def _to_settle(tx: Tx) -> tuple[JobId, ...]:
-    """Jobs that are ending, and those none of whose ranges is open."""
-    running = jobs.c.state.in_((JobState.RUNNING.value, JobState.PAUSED.value))
+    """Jobs that are ending, and those none of whose ranges is open.
+
+    Whoever records the last of a job settles it at once: of many small ones,
+    those that are in hand right now are left to him.
+    """
+    is_running = jobs.c.state == JobState.RUNNING.value
+    is_old = func.coalesce(jobs.c.released_at, jobs.c.created_at) <= tx.now() - SETTLING_TAKES
+    running = or_(jobs.c.state == JobState.PAUSED.value, is_running & is_old)
     found = tx.execute(
         select(jobs.c.id)
         .where(

@@ -599,7 +599,7 @@ class MemoryStore(Store):
                 ring=tuple(t for t in sorted(self._rows.targets) if self.may_ring(t)),
                 plan=tuple(row.job.id for row in jobs if row.waits_for_planning(now)),
                 is_owing=any(row.is_owing for row in self._rows.jobs.values()),
-                settle=tuple(row.job.id for row in jobs if row.may_settle),
+                settle=tuple(row.job.id for row in jobs if row.waits_for_settling(now)),
                 has_lost_leases=any(row.until < now for row in self._rows.leases.values()),
             )
 

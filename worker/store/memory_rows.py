@@ -13,7 +13,7 @@ from worker.call import Call
 from worker.errors import RefusedRequest
 from worker.item import Landed, Mark, OpenItem, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
-from worker.store.base import Chunk, Event, LeaseId, Protection, Who
+from worker.store.base import SETTLING_TAKES, Chunk, Event, LeaseId, Protection, Who
 from worker.store.memory_orders import PurgeRow
 
 #: Nothing rests until this moment.
@@ -120,6 +120,11 @@ class JobRow:
     def waits_for_planning(self, now: datetime) -> bool:
         """Whether somebody should take the right to plan it."""
         return self.job.state is JobState.PLANNING and not self.is_being_planned(now)
+
+    def waits_for_settling(self, now: datetime) -> bool:
+        """Whether it may be settled, and nobody is about to."""
+        is_young = self.job.state is JobState.RUNNING and now - self.moved_at < SETTLING_TAKES
+        return self.may_settle and not is_young
 
     @property
     def may_settle(self) -> bool:

@@ -2,14 +2,15 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 
 from worker.job import Job, JobId, JobState
 from worker.store import duplicates
-from worker.store.base import Cut, Part
+from worker.store.base import Chunk, Cut, Part
 from worker.store.ending import end_unplanned
 from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, batches, items, jobs, strays, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
@@ -131,7 +132,34 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
     cuts = [cut for cut in cuts if edge is not None and cut.first >= edge]
     if not cuts or cuts[0].first != edge:
         return
-    tallies = _stray_tallies(tx, row.seq, cuts)
+    # Refused at the door, or in doubt from a parent.
+    found = tx.execute(
+        select(strays.c.position, strays.c.verdict).where(
+            strays.c.job == row.seq, strays.c.position.between(cuts[0].first, cuts[-1].last)
+        )
+    )
+    _insert_ranges(tx, row, cuts, [(stray.position, stray.verdict) for stray in found])
+
+
+def add_first_batches(tx: Tx, row: Row[Any], cuts: Sequence[Cut], chunk: Chunk) -> None:
+    """The ranges of a job that landed in this transaction and runs from here on."""
+    refused = [
+        (item.position, item.refusal.verdict.value)
+        for item in chunk.items
+        if item.refusal is not None and item.refusal.verdict is not None
+    ]
+    _insert_ranges(tx, row, cuts, refused)
+    _note_planned(tx, row, row.created_at)
+
+
+def _insert_ranges(
+    tx: Tx, row: Row[Any], cuts: Sequence[Cut], found: Iterable[tuple[int, str | None]]
+) -> None:
+    """Insert ranges with the counts of their strays, each given as (position, verdict)."""
+    firsts = [cut.first for cut in cuts]
+    tallies: list[Counter[str | None]] = [Counter() for _ in cuts]
+    for position, verdict in found:
+        tallies[bisect_right(firsts, position) - 1][verdict] += 1
     values = []
     for cut, counts in zip(cuts, tallies, strict=True):
         is_done = sum(counts.values()) - counts[None] == cut.items
@@ -151,18 +179,10 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
         tx.gained.add_range(row.target, one)
 
 
-def _stray_tallies(tx: Tx, seq: int, cuts: Sequence[Cut]) -> list[Counter[str | None]]:
-    """For each cut its strays by verdict: refused at the door, or in doubt from a parent."""
-    found = tx.execute(
-        select(strays.c.position, strays.c.verdict).where(
-            strays.c.job == seq, strays.c.position.between(cuts[0].first, cuts[-1].last)
-        )
-    )
-    firsts = [cut.first for cut in cuts]
-    tallies: list[Counter[str | None]] = [Counter() for _ in cuts]
-    for stray in found:
-        tallies[bisect_right(firsts, stray.position) - 1][stray.verdict] += 1
-    return tallies
+def _note_planned(tx: Tx, row: Row[Any], now: datetime) -> None:
+    """A job runs from here on."""
+    detail = {"items": row.items}
+    tx.note("job.planned", now=now, job=JobId(row.id), target=row.target, detail=detail)
 
 
 def _first_uncut(tx: Tx, seq: int) -> int | None:
@@ -199,7 +219,7 @@ def start(tx: Tx, job: JobId) -> bool:
             planner_until=None,
         )
     )
-    tx.note("job.planned", now=now, job=job, target=row.target, detail={"items": row.items})
+    _note_planned(tx, row, now)
     return True
 
 

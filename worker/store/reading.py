@@ -61,11 +61,11 @@ def tally_of(tx: Tx, seq: int) -> dict[Verdict, int]:
     return tally
 
 
-def status_of(tx: Tx, row: Row[Any], now: datetime) -> JobStatus:
-    """A job with its counts."""
-    if row.tally is not None:
-        tally: Tally = {Verdict(name): count for name, count in json.loads(row.tally).items()}
-    else:
+def status_of(tx: Tx, row: Row[Any], now: datetime, *, tally: Tally | None = None) -> JobStatus:
+    """A job with its counts; the tally is read where it is not known."""
+    if tally is None and row.tally is not None:
+        tally = {Verdict(name): count for name, count in json.loads(row.tally).items()}
+    if tally is None:
         tally = tally_of(tx, row.seq)
     counts = _batch_counts(tx, row.seq)
     children = tx.execute(

@@ -109,12 +109,10 @@ class SqlStore(Store):
 
     def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
         with self._write() as tx:
-            taken, is_new = landing.submit(tx, job, chunk)
-            if not is_new or not cuts:
-                return taken
-            planning.add_batches(tx, job.id, cuts)
-            planning.start(tx, job.id)
-            return as_job(job_row(tx, job.id))
+            row, is_new = landing.submit(tx, job, chunk, is_planned=bool(cuts))
+            if is_new and cuts:
+                planning.add_first_batches(tx, row, cuts, chunk)
+            return as_job(row)
 
     def open(self, job: NewJob) -> Job:
         with self._write() as tx:

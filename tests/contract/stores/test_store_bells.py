@@ -130,12 +130,25 @@ def test_a_look_rings_every_target_with_work_and_no_bell(
     assert second.ring == ()
 
 
-def test_a_look_names_the_jobs_to_settle(store: Store, steps: Steps) -> None:
+def test_a_look_leaves_a_job_to_whoever_has_just_recorded_its_last(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    job = steps.running()
+    steps.record(steps.claim())
+    looks = [store.look(every=SECOND)]
+    clock.advance(SECOND * 5)
+    looks.append(store.look(every=SECOND))
+
+    assert [look and look.settle for look in looks] == [(), (job,)]
+
+
+def test_a_look_names_the_jobs_to_settle(store: Store, steps: Steps, clock: Clock) -> None:
     steps.running(20)
     done, ending, empty = steps.running(["a"], target="erp"), steps.submitted(), steps.running(0)
     steps.record(steps.claim(target="erp"))
     store.cancel(ending, Who())
     store.open(new_job())
+    clock.advance(SECOND * 6)
 
     look = store.look(every=SECOND)
 

@@ -50,7 +50,7 @@ def planning(house: House) -> JobId:
 
 def finding(house: House) -> JobId:
     request = Submit(job=some_id(), target="crm", query={"keyword": "old"})
-    job = house.submitter.submit(request).id
+    job = house.submitter.submit(request).job.id
     house.store.begin_planning(job, holder="w1", lasting=MINUTE)
     return job
 

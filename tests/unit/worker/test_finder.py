@@ -41,7 +41,7 @@ def asked(house: House, *pages: list[Any], query: Any = QUERY, **named: Any) -> 
     """A job by query; the backend lists these pages."""
     adapter_of(house).pages = list(pages)
     request = Submit(job=some_id(), target="crm", query=query, **named)
-    return house.submitter.submit(request).id
+    return house.submitter.submit(request).job.id
 
 
 def planned(house: House, *pages: list[Any], **named: Any) -> JobId:
@@ -146,7 +146,7 @@ def test_many_found_items_wait_for_approval_unasked() -> None:
 def test_a_job_may_want_to_be_looked_at_however_small(house: House) -> None:
     adapter_of(house).pages = [["a"]]
     request = Submit(job=some_id(), target="crm", query=QUERY)
-    job = house.submitter.submit(request, needs_approval=True).id
+    job = house.submitter.submit(request, needs_approval=True).job.id
 
     held = house.planner.plan(job)
 

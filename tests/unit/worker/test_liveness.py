@@ -154,7 +154,7 @@ def all_is_cut(house: House) -> JobId:
 def asked(house: House) -> JobId:
     """A job by query that nobody has begun to find."""
     request = Submit(job=some_id(), target="crm", query=QUERY)
-    return house.submitter.submit(request).id
+    return house.submitter.submit(request).job.id
 
 
 def find_was_begun(house: House) -> JobId:
@@ -340,7 +340,7 @@ def settled_and_owed(house: House) -> JobId:
     names = frozenset({"crm"})
     doors = Submitter(house.store, targets=house.targets, adapters=house.adapters, notify=names)
     request = Submit(job=some_id(), target="crm", items=keys(5), notify="crm")
-    job = doors.submit(request).id
+    job = doors.submit(request).job.id
     house.planner.plan(job)
     house.work()
     assert house.settler.settle(job) is not None
