@@ -46,6 +46,8 @@ MOST_CALLS_A_CLAIM = 100
 MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
+#: How long a call that is not full may wait for what shares it.
+GATHER = timedelta(milliseconds=250)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25
 #: How long answers are kept in hand: what a worker that is lost never told.
@@ -167,6 +169,7 @@ class Executor:
         while not is_over():
             began = self._processor()
             if not has_come:
+                self._let_gather(target)
                 self._store.answer_bell(name)
                 has_come = True
             hand = self._claim(target, is_sure=is_sure)
@@ -190,6 +193,15 @@ class Executor:
         return done
 
     # -- claim ----------------------------------------------------------------
+
+    def _let_gather(self, target: Target) -> None:
+        """Wait for more of what fills no call, while nobody else is called for it."""
+        if target.limits.max_items_per_call == 1:
+            return
+        wants = self._appetite(target, None)
+        wait = self._store.gather(target.name, fingerprint=target.fingerprint, wants=wants)
+        if wait:
+            self._sleep(max(wait.total_seconds(), SHORTEST_MOMENT))
 
     def _claim(self, target: Target, *, is_sure: bool) -> _Hand | Busy:
         """Take what a second is enough for."""
@@ -242,7 +254,8 @@ class Executor:
             most = max(1, min(MOST_CALLS_A_CLAIM, MOST_ITEMS_A_CLAIM // size))
             calls = max(1, min(int(CLAIM_WORTH / took), most))
             least = max(1, min(int(LEAST_WORTH / took), most))
-        return Appetite(size, calls=calls, least=least, places=target.limits.max_in_flight)
+        places = target.limits.max_in_flight
+        return Appetite(size, calls=calls, least=least, places=places, patience=GATHER)
 
     def _stop_all(self, claim: Claim, reason: str) -> None:
         """End the jobs of a claim and give it back unsent."""

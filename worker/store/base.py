@@ -88,6 +88,8 @@ class Appetite:
     places: int
     #: So many calls are worth a claim however little is left for the others.
     least: int
+    #: How long what fills no call may wait for more of its kind.
+    patience: timedelta = timedelta()
 
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
@@ -531,6 +533,13 @@ class Store(Protocol):
         ...
 
     # -- executing ----------------------------------------------------------
+
+    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
+        """How long a claim would wait for more, so that a call is shared; zero for not at all.
+
+        Asked before a bell is answered, nobody else is called for meanwhile.
+        """
+        ...
 
     def answer_bell(self, target: str) -> None:
         """Nobody waits any more for a worker to come: what is ready later rings anew.

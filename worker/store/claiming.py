@@ -17,22 +17,25 @@ from sqlalchemy import Row, func, insert, literal, select, update
 from worker.batch import BatchState
 from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
+from worker.store.choosing import (
+    MOST_BATCHES,
+    gathers,
+    live_leases,
+    ready_batches,
+    ready_count,
+    take_some,
+    until_ready,
+)
 from worker.store.ranges import (
     among,
     claimed_of,
     guarded,
-    has_ready,
-    is_ready,
     kept_in,
-    open_count,
-    rest_of,
 )
 from worker.store.ringing import ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
 from worker.store.transaction import Tx
 
-#: Batches of one claim: bounds the transaction where jobs of one item queue up.
-MOST_BATCHES = 2_000
 #: A target that answered a call within this is taken to be well.
 ANSWERS_WITHIN = timedelta(seconds=60)
 
@@ -84,15 +87,17 @@ def claim(
     if row.openings:
         # One call finds out whether the target is well again.
         wanted = replace(wanted, calls=1, places=1)
-    live = _live_leases(tx, target, now)
+    live = live_leases(tx, target, now)
     if live >= wanted.places:
         return Busy()
     if wanted.calls > wanted.least:
-        wanted = wanted.shared(_ready_count(tx, target, fingerprint, now, wanted))
-    ready = _ready(tx, target, fingerprint, now, wanted)
+        wanted = wanted.shared(ready_count(tx, target, fingerprint, now, wanted))
+    ready = ready_batches(tx, target, fingerprint, now, wanted)
     if not ready:
-        return Busy(_until_ready(tx, target, fingerprint, now))
-    taken = _take_some(ready, wanted)
+        return Busy(until_ready(tx, target, fingerprint, now))
+    if wait := gathers(ready, wanted, live, now):
+        return Busy(wait)
+    taken = take_some(ready, wanted)
     served = _serve(tx, row, taken, now)
     stopped = stop_failing(list(served.values()), wanted, now)
     taken = [one for one in taken if one.job in served and one.job not in stopped]
@@ -126,86 +131,6 @@ def with_items(tx: Tx, taken: Taken) -> Claim:
     """The claim with its batches and their open items."""
     claimed = guarded(claimed_of(tx, taken.rows), taken.kept)
     return replace(taken.claim, batches=tuple(claimed))
-
-
-def _live_leases(tx: Tx, target: str, now: datetime) -> int:
-    """How many places of the target are taken."""
-    count: int = tx.execute(
-        select(func.count()).where(leases.c.target == target, leases.c.until > now)
-    ).scalar_one()
-    return count
-
-
-def _ready_count(tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite) -> int:
-    """How many batches are ready, as far as it makes a difference."""
-    some = (
-        select(batches.c.first)
-        .join(jobs, jobs.c.seq == batches.c.job)
-        .where(
-            jobs.c.state == JobState.RUNNING.value,
-            jobs.c.target == target,
-            jobs.c.fingerprint == fingerprint,
-            is_ready(now),
-        )
-        .limit(2 * wanted.places * wanted.calls)
-    )
-    count: int = tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-    return count
-
-
-def _ready(
-    tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite
-) -> Sequence[Row[Any]]:
-    """Ready batches in the order of their turn, more than are wanted where there are.
-
-    Most batches fill a call, so that a few are read; only where they turn out
-    to be small is the limit that of items.
-    """
-    rows = _ready_rows(tx, target, fingerprint, now, wanted.calls + 1)
-    room = wanted.calls * wanted.call_items
-    if len(rows) == wanted.calls + 1 and sum(map(open_count, rows)) <= room:
-        return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
-    return rows
-
-
-def _ready_rows(
-    tx: Tx, target: str, fingerprint: str, now: datetime, most: int
-) -> Sequence[Row[Any]]:
-    """At most so many ready batches in the order of their turn."""
-    ready: Any = batches
-    if tx.dialect.has_lateral:
-        # PostgreSQL would read and sort all that is ready of the first job.
-        of_job = select(batches).where(batches.c.job == jobs.c.seq, is_ready(now))
-        of_job = of_job.order_by(batches.c.not_before, batches.c.first).limit(most)
-        ready = of_job.lateral("ready")
-    found = tx.execute(
-        select(ready, jobs.c.id.label("job_id"), jobs.c.round.label("job_round"))
-        .select_from(jobs.join(ready, ready.c.job == jobs.c.seq))
-        .where(
-            jobs.c.state == JobState.RUNNING.value,
-            jobs.c.target == target,
-            jobs.c.fingerprint == fingerprint,
-            ready.c.state == BatchState.READY.value,
-            ready.c.not_before <= now,
-        )
-        .order_by(jobs.c.round, jobs.c.seq, ready.c.not_before, ready.c.first)
-        .limit(most)
-    )
-    rows: Sequence[Row[Any]] = found.all()
-    return rows
-
-
-def _take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:
-    """The first of them that fill the wanted calls; one at least."""
-    room = wanted.calls * wanted.call_items
-    taken: list[Row[Any]] = []
-    for row in ready:
-        open_items = open_count(row)
-        if taken and open_items > room:
-            break
-        taken.append(row)
-        room -= open_items
-    return taken
 
 
 def _serve(
@@ -256,28 +181,3 @@ def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
             .where(some, batches.c.state == BatchState.READY.value)
             .values(state=BatchState.LEASED.value, lease=lease)
         )
-
-
-def _until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timedelta | None:
-    """How long until the next batch has had its rest."""
-    moment = tx.execute(
-        select(func.min(batches.c.not_before))
-        .join(jobs, jobs.c.seq == batches.c.job)
-        .where(
-            jobs.c.state == JobState.RUNNING.value,
-            jobs.c.target == target,
-            jobs.c.fingerprint == fingerprint,
-            batches.c.state == BatchState.READY.value,
-        )
-    ).scalar_one()
-    return None if moment is None else max(moment - now, timedelta())
-
-
-def glance(tx: Tx, target: str, fingerprint: str) -> Busy | None:
-    """Why there is nothing to claim, as far as can be seen without waiting for anybody."""
-    now = tx.now()
-    if rest := rest_of(tx, target, now):
-        return Busy(rest)
-    if has_ready(tx, target, now, jobs.c.fingerprint == fingerprint):
-        return None
-    return Busy(_until_ready(tx, target, fingerprint, now))

@@ -45,7 +45,7 @@ from worker.store.base import (
     Unprotected,
     Who,
 )
-from worker.store.memory_claiming import choose, earliest_moment, note_call, take
+from worker.store.memory_claiming import choose, earliest_moment, gathers, note_call, take
 from worker.store.memory_copying import copy_leftovers
 from worker.store.memory_finding import check_fresh, clear, held, land, take_query
 from worker.store.memory_measuring import measures_of, note_of
@@ -395,6 +395,13 @@ class MemoryStore(Store):
 
     # -- executing ----------------------------------------------------------
 
+    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
+        """See the port."""
+        with self._now() as now:
+            jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
+            live = len(self._rows.live_leases(target, now))
+            return gathers(choose(jobs, wants, now), wants, live, now)
+
     def answer_bell(self, target: str) -> None:
         """See the port."""
         with self._now() as now:
@@ -428,6 +435,9 @@ class MemoryStore(Store):
             chosen = choose(jobs, wants, now)
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
+            live = wants.places - places
+            if wait := gathers(chosen, wants, live, now):
+                return Busy(wait)
             served = {job.job.id: job for job, _ in chosen}
             stopped = {
                 name

@@ -26,6 +26,19 @@ def choose(jobs: Sequence[JobRow], wants: Appetite, now: datetime) -> list[tuple
     return chosen
 
 
+def gathers(
+    chosen: Sequence[tuple[JobRow, BatchRow]], wants: Appetite, live: int, now: datetime
+) -> timedelta:
+    """How long what fills no call is to wait for more."""
+    is_full = sum(row.batch.open_items for _, row in chosen) >= wants.call_items
+    has_limit = any(row.batch.company is not None for _, row in chosen)
+    is_alone = not live and len({job.job.id for job, _ in chosen}) == 1
+    if not chosen or wants.call_items == 1 or is_full or has_limit or is_alone:
+        return timedelta()
+    oldest = min(max(row.not_before, job.moved_at) for job, row in chosen)
+    return max(timedelta(), oldest + wants.patience - now)
+
+
 def earliest_moment(jobs: Sequence[JobRow], now: datetime) -> timedelta | None:
     """How long until the first of the ready batches may be claimed."""
     batches = (row for job in jobs for row in job.batches.values())

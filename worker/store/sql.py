@@ -17,6 +17,7 @@ from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import (
+    choosing,
     claiming,
     copying,
     ending,
@@ -215,6 +216,10 @@ class SqlStore(Store):
 
     # -- executing ----------------------------------------------------------
 
+    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
+        with self._read() as tx:
+            return choosing.gather(tx, target, fingerprint, wants)
+
     def answer_bell(self, target: str) -> None:
         # A bell that counts as not answered is rung again after a while.
         with self._write(may_be_lost=True) as tx:
@@ -233,7 +238,7 @@ class SqlStore(Store):
     ) -> Claim | Busy:
         if not is_sure:
             with self._read() as tx:
-                if (busy := claiming.glance(tx, target, fingerprint)) is not None:
+                if (busy := choosing.glance(tx, target, fingerprint)) is not None:
                     return busy
         with self._write() as tx:
             taken = claiming.claim(

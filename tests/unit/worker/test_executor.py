@@ -353,6 +353,45 @@ def test_a_claim_of_short_calls_takes_as_many_as_it_may(house: House) -> None:
     assert claims_of(house, call_seconds=0.002) == [50]
 
 
+def test_small_jobs_that_come_together_share_a_call() -> None:
+    house = House(max_items_per_call=100)
+    jobs = [house.submitted([f"k{number}"]) for number in range(10)]
+
+    done = house.work()
+
+    assert [len(call) for call in house.adapter.calls] == [10]
+    assert [house.told(job) for job in jobs] == [{f"k{n}": "deleted/item"} for n in range(10)]
+    assert done.decided.total() == 10
+
+
+def test_nobody_is_called_for_while_small_jobs_gather() -> None:
+    house = House(max_items_per_call=100)
+    for name in ("a", "b"):
+        house.submitted([name])
+    assert house.store.may_ring("crm")
+    rung: list[bool] = []
+
+    def wait(seconds: float) -> None:
+        rung.append(house.store.may_ring("crm"))
+        house.sleep(seconds)
+
+    house.executor = house.make_executor(sleep=wait)
+    house.work()
+
+    assert rung == [False]
+    assert len(house.adapter.calls) == 1
+
+
+def test_a_small_job_that_is_alone_does_not_wait() -> None:
+    house = House(max_items_per_call=100)
+    slept: list[float] = []
+    house.executor = house.make_executor(sleep=slept.append)
+    house.submitted(["a"])
+
+    assert house.work().calls == 1
+    assert slept == []
+
+
 # -- whether a slice is of use ----------------------------------------------------------
 
 

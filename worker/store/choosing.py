@@ -1,0 +1,153 @@
+"""What of a target is ready, whether it waits for more, and how much of it one claim takes."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from worker.batch import BatchState
+from worker.job import JobState
+from worker.store.base import Appetite, Busy
+from worker.store.ranges import has_ready, is_ready, open_count, rest_of
+from worker.store.tables import batches, jobs, leases
+from worker.store.transaction import Tx
+
+#: Batches of one claim: bounds the transaction where jobs of one item queue up.
+MOST_BATCHES = 2_000
+
+
+def glance(tx: Tx, target: str, fingerprint: str) -> Busy | None:
+    """Why there is nothing to claim, as far as can be seen without waiting for anybody."""
+    now = tx.now()
+    if rest := rest_of(tx, target, now):
+        return Busy(rest)
+    if has_ready(tx, target, now, jobs.c.fingerprint == fingerprint):
+        return None
+    return Busy(until_ready(tx, target, fingerprint, now))
+
+
+def gather(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> timedelta:
+    """How long a claim would wait for more, asked of nobody's locks."""
+    now = tx.now()
+    ready = ready_batches(tx, target, fingerprint, now, wanted)
+    return gathers(ready, wanted, live_leases(tx, target, now), now)
+
+
+def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetime) -> timedelta:
+    """How long these are to wait for others with which they share a call.
+
+    What fills a call does not wait, nor what has waited for long enough, nor a
+    job that is alone on its target; and whatever may have little company has
+    nobody to wait for.
+    """
+    if not ready or wanted.call_items == 1 or any(row.company is not None for row in ready):
+        return timedelta()
+    if sum(map(open_count, ready)) >= wanted.call_items:
+        return timedelta()
+    if not live and len({row.job for row in ready}) == 1:
+        return timedelta()
+    oldest: datetime = min(
+        max(row.not_before, row.job_released_at or row.not_before) for row in ready
+    )
+    return max(timedelta(), oldest + wanted.patience - now)
+
+
+def live_leases(tx: Tx, target: str, now: datetime) -> int:
+    """How many places of the target are taken."""
+    count: int = tx.execute(
+        select(func.count()).where(leases.c.target == target, leases.c.until > now)
+    ).scalar_one()
+    return count
+
+
+def ready_count(tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite) -> int:
+    """How many batches are ready, as far as it makes a difference."""
+    some = (
+        select(batches.c.first)
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            is_ready(now),
+        )
+        .limit(2 * wanted.places * wanted.calls)
+    )
+    count: int = tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+    return count
+
+
+def ready_batches(
+    tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite
+) -> Sequence[Row[Any]]:
+    """Ready batches in the order of their turn, more than are wanted where there are.
+
+    Most batches fill a call, so that a few are read; only where they turn out
+    to be small is the limit that of items.
+    """
+    rows = _ready_rows(tx, target, fingerprint, now, wanted.calls + 1)
+    room = wanted.calls * wanted.call_items
+    if len(rows) == wanted.calls + 1 and sum(map(open_count, rows)) <= room:
+        return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
+    return rows
+
+
+def _ready_rows(
+    tx: Tx, target: str, fingerprint: str, now: datetime, most: int
+) -> Sequence[Row[Any]]:
+    """At most so many ready batches in the order of their turn."""
+    ready: Any = batches
+    if tx.dialect.has_lateral:
+        # PostgreSQL would read and sort all that is ready of the first job.
+        of_job = select(batches).where(batches.c.job == jobs.c.seq, is_ready(now))
+        of_job = of_job.order_by(batches.c.not_before, batches.c.first).limit(most)
+        ready = of_job.lateral("ready")
+    found = tx.execute(
+        select(
+            ready,
+            jobs.c.id.label("job_id"),
+            jobs.c.round.label("job_round"),
+            jobs.c.released_at.label("job_released_at"),
+        )
+        .select_from(jobs.join(ready, ready.c.job == jobs.c.seq))
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            ready.c.state == BatchState.READY.value,
+            ready.c.not_before <= now,
+        )
+        .order_by(jobs.c.round, jobs.c.seq, ready.c.not_before, ready.c.first)
+        .limit(most)
+    )
+    rows: Sequence[Row[Any]] = found.all()
+    return rows
+
+
+def take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:
+    """The first of them that fill the wanted calls; one at least."""
+    room = wanted.calls * wanted.call_items
+    taken: list[Row[Any]] = []
+    for row in ready:
+        open_items = open_count(row)
+        if taken and open_items > room:
+            break
+        taken.append(row)
+        room -= open_items
+    return taken
+
+
+def until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timedelta | None:
+    """How long until the next batch has had its rest."""
+    moment = tx.execute(
+        select(func.min(batches.c.not_before))
+        .join(jobs, jobs.c.seq == batches.c.job)
+        .where(
+            jobs.c.state == JobState.RUNNING.value,
+            jobs.c.target == target,
+            jobs.c.fingerprint == fingerprint,
+            batches.c.state == BatchState.READY.value,
+        )
+    ).scalar_one()
+    return None if moment is None else max(moment - now, timedelta())
