@@ -32,6 +32,7 @@ demo: install ## delete thousands of items for real, on practice servers
 
 test: install lint ## run every check and every test
 	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=0 -m speed
 
 soak: install ## break everything for MINUTES=10 by SEED=0, and hold the reports to account
 	$(BIN)/pytest -m soak

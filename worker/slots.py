@@ -47,6 +47,7 @@ class Slots:
         self._spent: dict[str, tuple[float, float]] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
+        self._declined: set[str] = set()
         self._lock = Lock()
 
     @contextmanager
@@ -69,6 +70,7 @@ class Slots:
                 self._turned_away[target] = None
                 slot: Slot | Turned = Turned.FULL
             elif self._slices[target] >= self._of_use(target):
+                self._declined.add(target)
                 slot = Turned.ENOUGH
             else:
                 slot = Slot(self, target)
@@ -91,6 +93,17 @@ class Slots:
             names = list(self._turned_away)
             self._turned_away.clear()
         return names
+
+    def has_declined(self, target: str) -> bool:
+        """Whether a bell of the target was declined since this was asked.
+
+        Those that were at work then may have ended without ringing, as it was
+        still on its way.
+        """
+        with self._lock:
+            has_declined = target in self._declined
+            self._declined.discard(target)
+            return has_declined
 
     def note(self, slot: "Slot", *, calling: float, working: float) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""

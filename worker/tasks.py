@@ -197,6 +197,8 @@ def execute(target: str) -> Shown:
         )
     for waiting in mine.slots.turned_away():
         post(execute, target=waiting)
+    if mine.slots.has_declined(target):
+        ring_if_due([target])
     close(done.touched)
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
     counts = f"items={done.decided.total()} calls={done.calls} jobs={len(done.decided)}"

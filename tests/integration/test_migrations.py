@@ -2,12 +2,14 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from api_adapters.base import Verdict
@@ -30,6 +32,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     with database() as url:
         yield url
+
+
+def test_the_newest_migration_is_the_one_that_the_program_needs() -> None:
+    with resources.as_file(resources.files(migrations)) as folder:
+        assert ScriptDirectory(str(folder)).get_heads() == [migrations.HEAD]
 
 
 def run(url: str, *statements: str) -> list[tuple[object, ...]]:

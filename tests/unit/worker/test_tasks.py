@@ -16,6 +16,7 @@ from tests.fakes import AwayStore, FindingAdapter, House, RungBells
 from worker.assembly import Deployment
 from worker.duty import Duty, current
 from worker.errors import DoesNotAddUp
+from worker.executor import Slice
 from worker.job import JobId, JobState
 from worker.quiet import UNREADABLE
 from worker.sections import PurgeSettings
@@ -301,6 +302,28 @@ def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
     assert repr(shown) == "target=crm enough are at work here"
     assert house.adapter.calls == []
     assert house.store.may_ring("crm")
+
+
+def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
+    office: Office, house: House
+) -> None:
+    class Ending:
+        """The last moments of a slice, after it has asked whether to ring."""
+
+        def run(self, name: str, **_: Any) -> Slice:
+            assert "enough are at work" in repr(office.tasks.execute(name))
+            return Slice()
+
+    with office.tasks.duty().slots.work("crm") as place:
+        assert isinstance(place, Slot)
+        place.goes_on(calling=1, working=9)
+    house.submitted(keys(3))
+    assert house.store.may_ring("crm")
+    office.tasks.duty().executor = Ending()
+
+    office.tasks.execute("crm")
+
+    assert office.posted == [("deletions.execute", {"target": "crm"})]
 
 
 def test_a_slice_ends_when_its_process_does(office: Office, house: House) -> None:
