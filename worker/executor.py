@@ -271,9 +271,11 @@ class Executor:
     def _work(self, hand: _Hand, done: Slice, is_ending: Callable[[], bool]) -> None:
         """Send what was claimed, call by call, and record what became of it."""
         calls = list(self._calls(hand))
+        late_at = self._clock() + self._patience(hand, len(calls))
         try:
             for number, call in enumerate(calls):
-                is_unwanted = hand.is_halted or (number > 0 and is_ending())
+                is_over = number > 0 and (is_ending() or self._clock() > late_at)
+                is_unwanted = hand.is_halted or is_over
                 sendable = [] if is_unwanted else self._look_before(hand, call)
                 sent = {id(one) for one in sendable}
                 hand.returned += [Returned(one.batch) for one in call if id(one) not in sent]
@@ -285,6 +287,15 @@ class Executor:
         except LeaseLost as lost:
             # Whoever has it now decides; what we know of these calls is lost.
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
+
+    @staticmethod
+    def _patience(hand: _Hand, calls: int) -> float:
+        """Seconds after which what is left of a claim is better done by several.
+
+        A target may have become slower than it was known for.
+        """
+        expected = (hand.claim.call_time or timedelta()) * calls
+        return 2 * max(expected, LEAST_WORTH).total_seconds()
 
     @staticmethod
     def _calls(hand: _Hand) -> Iterator[list[Claimed]]:

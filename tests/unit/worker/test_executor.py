@@ -392,6 +392,20 @@ def test_a_small_job_that_is_alone_does_not_wait() -> None:
     assert slept == []
 
 
+def test_what_a_claim_has_too_much_of_is_left_to_others() -> None:
+    house = House(max_items_per_call=4)
+    quicken(house)
+    job = house.submitted(keys(400))
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.1)
+
+    # Known for a millisecond, it takes a hundred times as long.
+    done = house.executor.run("crm", is_over=after(1), is_ending=lambda: False)
+
+    assert done.calls == 3
+    assert house.store.status(job).batches["leased"] == 0
+    assert house.bells.rung == ["crm"]
+
+
 # -- whether a slice is of use ----------------------------------------------------------
 
 
