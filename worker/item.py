@@ -153,8 +153,7 @@ def open_items(places: Sequence[tuple[int, str]], mark: Mark) -> tuple[OpenItem,
     return tuple(map(partial(tuple.__new__, OpenItem), read))
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one item."""
 
     position: int

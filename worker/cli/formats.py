@@ -12,6 +12,8 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, TextIO
 
+from worker.item import Outcome, to_json
+
 Row = Mapping[str, Any]
 
 COLUMNS = (
@@ -47,22 +49,28 @@ class ResultFormat(StrEnum):
     TABLE = "table"  #: for people
 
 
-def write_rows(rows: Iterable[Row], out: TextIO, *, result_format: ResultFormat) -> None:
-    """Write rows in the format that was asked for."""
+def write_outcomes(
+    outcomes: Iterable[Outcome], out: TextIO, *, result_format: ResultFormat
+) -> None:
+    """Write outcomes in the format that was asked for."""
     match result_format:
         case ResultFormat.JSONL:
-            write_jsonl(rows, out)
+            out.writelines(json_lines(outcomes))
         case ResultFormat.CSV:
-            write_csv(rows, out)
+            write_csv((one.as_json() for one in outcomes), out)
         case ResultFormat.TABLE:
-            write_table(rows, out)
+            write_table((one.as_json() for one in outcomes), out)
 
 
-def write_jsonl(rows: Iterable[Row], out: TextIO) -> None:
-    """Write one JSON object a line, its keys in the order of the row."""
-    encode, write = _JSON.encode, out.write
-    for row in rows:
-        write(encode(row) + "\n")
+def json_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """One JSON object a line; what neighbours have in common is written out once."""
+    mark, decided_at, shared = None, None, ""
+    for one in outcomes:
+        if one.mark is not mark or one.decided_at is not decided_at:
+            mark, decided_at = one.mark, one.decided_at
+            row = one.as_json()
+            shared = _JSON.encode({name: row[name] for name in COLUMNS[2:]})[1:]
+        yield f'{{"position":{one.position},"item":{to_json(one.item)},{shared}\n'
 
 
 def write_csv(rows: Iterable[Row], out: TextIO) -> None:

@@ -12,7 +12,7 @@ from api_adapters.base import GONE, Verdict
 from worker.cli.asking import StrictOption
 from worker.cli.ends import Exit, exit_of, fail, say
 from worker.cli.following import follow, plan_lines, tally_lines
-from worker.cli.formats import ResultFormat, write_rows
+from worker.cli.formats import ResultFormat, write_outcomes
 from worker.cli.output import STANDARD_OUTPUT, open_output
 from worker.cli.places import (
     ConfigOption,
@@ -23,11 +23,12 @@ from worker.cli.places import (
     opened,
 )
 from worker.explaining import explain as explain_job
+from worker.item import Outcome
 from worker.job import JobId, JobStatus, moment_text
 from worker.store.base import Store
 
 #: What is read at once.
-PAGE_ROWS, PAGE_BYTES = 1_000, 256 * 1024
+PAGE_ROWS, PAGE_BYTES = 5_000, 2**20
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
@@ -191,7 +192,7 @@ def write_results(
         when = f"{moment_text(pruned_at)}: they had been kept for long enough"
         fail(f"the items of job {job} were dropped at {when}", Exit.NOT_REACHABLE)
     with telling_unwritable(output), open_output(output, stdout=sys.stdout) as out:
-        write_rows(rows_of(store, job, verdict), out, result_format=result_format)
+        write_outcomes(outcomes_of(store, job, verdict), out, result_format=result_format)
 
 
 @contextmanager
@@ -204,13 +205,12 @@ def telling_unwritable(output: str | None) -> Iterator[None]:
         fail(f"{name} cannot be written: {error.strerror}", Exit.WRONG_USE)
 
 
-def rows_of(store: Store, job: JobId, verdict: Verdict | None) -> Iterator[dict[str, Any]]:
-    """All rows, page by page; no transaction is held between them."""
+def outcomes_of(store: Store, job: JobId, verdict: Verdict | None) -> Iterator[Outcome]:
+    """All outcomes, page by page; no transaction is held between them."""
     after: int | None = -1
     while after is not None:
         page = store.results(job, verdict=verdict, after=after, limit=PAGE_ROWS, size=PAGE_BYTES)
-        for row in page.rows:
-            yield row.as_json()
+        yield from page.rows
         after = page.next
 
 

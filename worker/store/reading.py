@@ -159,7 +159,7 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
     room = size
     reached = after
     while True:
-        read = _read(tx, seq, verdict, reached)
+        read = _read(tx, seq, verdict, reached, wanted=limit - len(rows))
         if read is None:
             return Page(tuple(rows), None)
         for position, outcome, length in read:
@@ -174,7 +174,7 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
 
 
 def _read(
-    tx: Tx, seq: int, verdict: Verdict | None, after: int
+    tx: Tx, seq: int, verdict: Verdict | None, after: int, *, wanted: int
 ) -> Iterator[tuple[int, Outcome | None, int]] | None:
     """(position, outcome or None while it is open, bytes) of the next items; None at the end.
 
@@ -184,7 +184,7 @@ def _read(
     if not ranges:
         return None
     first = max(after + 1, ranges[0].first)
-    last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
+    last = min(ranges[-1].last, first + max(wanted, PLACES_AT_ONCE) - 1)
     # Where ranges between them were left out, their items are not read.
     spans = [
         items.c.position.between(max(first, row.first), row.last)
@@ -234,7 +234,7 @@ def _stray_marks(
 
 
 def _merge(
-    found: Sequence[Row[Any]],
+    found: Sequence[Any],
     ranges: Sequence[Row[Any]],
     stray_marks: Mapping[int, tuple[Mark, datetime | None]],
 ) -> Iterator[tuple[int, Outcome | None, int]]:
@@ -242,15 +242,16 @@ def _merge(
     following = iter(ranges)
     current = next(following)
     mark, decided_at = as_mark(current), current.decided_at
-    for row in found:
-        while row.position > current.last:
+    reaches = current.last
+    for position, text in found:
+        while position > reaches:
             current = next(following)
-            mark, decided_at = as_mark(current), current.decided_at
-        own, own_moment = stray_marks.get(row.position, (mark, decided_at))
+            reaches, mark, decided_at = current.last, as_mark(current), current.decided_at
+        own, own_moment = stray_marks.get(position, (mark, decided_at))
         outcome = None
-        if own.is_final:
-            outcome = Outcome(row.position, from_json(row.item), own, own_moment)
-        yield row.position, outcome, len(row.item)
+        if own.verdict is not None:
+            outcome = Outcome(position, from_json(text), own, own_moment)
+        yield position, outcome, len(text)
 
 
 def _is_more(tx: Tx, seq: int, after: int) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli.formats import ResultFormat, write_csv, write_jsonl, write_rows, write_table
+from api_adapters.base import Evidence, Verdict
+from worker.cli.formats import (
+    ResultFormat,
+    json_lines,
+    write_csv,
+    write_outcomes,
+    write_table,
+)
 from worker.cli.output import open_output
+from worker.item import Mark, Outcome
 
 
 def row(item: Any = "a", **changes: Any) -> dict[str, Any]:
@@ -34,6 +43,16 @@ def row(item: Any = "a", **changes: Any) -> dict[str, Any]:
     }
 
 
+NOON = datetime(2030, 1, 31, tzinfo=UTC)
+PLAIN = Mark(Verdict.DELETED, Evidence.ITEM, calls=1)
+
+
+def outcome(
+    item: Any = "a", position: int = 0, mark: Mark = PLAIN, decided_at: datetime | None = NOON
+) -> Outcome:
+    return Outcome(position, item, mark, decided_at)
+
+
 def as_csv(*rows: dict[str, Any]) -> list[list[str]]:
     out = io.StringIO(newline="")
     write_csv(rows, out)
@@ -47,14 +66,28 @@ def as_table(*rows: dict[str, Any]) -> list[str]:
 
 
 def test_a_line_of_json_has_the_shape_that_programs_rely_on() -> None:
-    out = io.StringIO()
+    (line,) = json_lines([outcome()])
 
-    write_jsonl([row()], out)
-
-    assert out.getvalue() == (
+    assert line == (
         '{"position":0,"item":"a","verdict":"deleted","evidence":"item","code":null,'
-        '"message":null,"attempts":1,"decided_at":"2030-01-31T00:00:00+00:00"}\n'
+        '"message":null,"attempts":1,"decided_at":"2030-01-31T00:00:00.000Z"}\n'
     )
+
+
+def test_every_line_says_what_its_own_outcome_does() -> None:
+    odd = Mark(Verdict.FAILED, code="x", calls=2)
+    outcomes = [
+        outcome("a", 0),
+        outcome("b", 1),
+        outcome({"id": 7}, 2, odd),
+        outcome("c", 4),
+        outcome("d", 5, decided_at=NOON + timedelta(seconds=1)),
+        outcome("e", 6, Mark(Verdict.DELETED, calls=1), None),
+    ]
+
+    lines = list(json_lines(outcomes))
+
+    assert [json.loads(line) for line in lines] == [one.as_json() for one in outcomes]
 
 
 items = st.one_of(st.text(), st.integers(), st.dictionaries(st.text(), st.integers()))
@@ -62,12 +95,10 @@ items = st.one_of(st.text(), st.integers(), st.dictionaries(st.text(), st.intege
 
 @given(st.lists(items))
 def test_every_item_survives_json_lines(given_items: list[Any]) -> None:
-    out = io.StringIO()
+    lines = list(json_lines([outcome(item) for item in [*given_items, "\ud800"]]))
 
-    write_jsonl([row(item) for item in [*given_items, "\ud800"]], out)
-
-    assert out.getvalue().isascii()
-    read = [json.loads(line)["item"] for line in out.getvalue().splitlines()]
+    assert all(line.isascii() and line.count("\n") == 1 for line in lines)
+    read = [json.loads(line)["item"] for line in lines]
     assert read == [*given_items, "\ud800"]
 
 
@@ -118,13 +149,13 @@ def test_no_item_steers_the_terminal() -> None:
 
 @pytest.mark.parametrize("result_format", list(ResultFormat))
 def test_memory_does_not_grow_with_the_rows(result_format: ResultFormat) -> None:
-    def rows() -> Iterator[dict[str, Any]]:
+    def outcomes() -> Iterator[Outcome]:
         for position in range(20_000):
-            yield row("x" * 100, position=position)
+            yield outcome("x" * 100, position)
 
     with Path(os.devnull).open("w") as out:
         tracemalloc.start()
-        write_rows(rows(), out, result_format=result_format)
+        write_outcomes(outcomes(), out, result_format=result_format)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
