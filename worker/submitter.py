@@ -55,25 +55,6 @@ class Submitter:
         target = self._target(request.target, request.notify)
         if request.items is not None and request.query is not None:
             raise RefusedRequest("invalid_message", "expected items or a query, and not both")
-        if request.query is not None:
-            admit_query(request.query, target=target, adapter=lambda: self._adapter(target))
-            job = NewJob(
-                id=JobId(request.job),
-                target=target.name,
-                fingerprint=target.fingerprint,
-                dry_run=request.dry_run,
-                requested_by=request.requested_by,
-                notify=request.notify,
-                query=request.query,
-                needs_approval=needs_approval,
-                retain_for=self._retain_for(target.name),
-            )
-            return Submitted(self._store.open(job), is_decided=False)
-        if request.items is None:
-            raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
-        adapter = self._adapter(target)
-        guard = target.guard(adapter)
-        chunk = admit(request.items, target=target.name, key_of=adapter.key, guard=guard)
         job = NewJob(
             id=JobId(request.job),
             target=target.name,
@@ -81,8 +62,18 @@ class Submitter:
             dry_run=request.dry_run,
             requested_by=request.requested_by,
             notify=request.notify,
+            query=request.query,
+            needs_approval=needs_approval and request.query is not None,
             retain_for=self._retain_for(target.name),
         )
+        if request.query is not None:
+            admit_query(request.query, target=target, adapter=lambda: self._adapter(target))
+            return Submitted(self._store.open(job), is_decided=False)
+        if request.items is None:
+            raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
+        adapter = self._adapter(target)
+        guard = target.guard(adapter)
+        chunk = admit(request.items, target=target.name, key_of=adapter.key, guard=guard)
         chunk = without_duplicates(chunk)
         taken = self._store.submit(job, chunk, cuts=_cuts(job, chunk, target))
         is_decided = all(one.refusal is not None for one in chunk.items)

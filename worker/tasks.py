@@ -6,6 +6,7 @@ one costs time, nothing else.
 """
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,10 @@ MOST_NOTIFIED = 100
 #: Jobs that the shown result of a slice names. Counts stand before ids in a
 #: result, as Flower's column cuts it off.
 MOST_JOBS_SHOWN = 5
+
+
+#: A job's state and tally as we tell them; whatever else a sender writes there is not shown.
+_TOLD = re.compile(r"[a-z_]{1,20}(?: [a-z]{1,10}=[0-9]{1,15}){0,10}")
 
 
 class QuietTask(Task):  # type: ignore[misc]  # Celery publishes no types
@@ -206,13 +211,13 @@ def execute(target: str) -> Shown:
 
 
 @nudge("deletions.settle")
-def settle(job: str, tally: str | None = None) -> Shown:
+def settle(job: str, tally: object = None) -> Shown:
     """Close a job if none of its batches is open; the result is its tally.
 
-    With a `tally` it has been closed, and is only to be seen on the dashboard.
+    With a `tally` of ours it has been closed, and is only to be seen on the dashboard.
     """
     job_id = requests.parse_job_id(job)
-    if tally is None:
+    if not (isinstance(tally, str) and _TOLD.fullmatch(tally)):
         deployment = duty().deployment
         tally = _told(deployment.settler().settle(job_id) or deployment.store.status(job_id))
     return Shown(None, f"{tally} job={job_id}")

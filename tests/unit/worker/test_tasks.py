@@ -253,6 +253,26 @@ def test_a_plan_rings(office: Office, house: House) -> None:
     assert "nothing to plan" in repr(office.tasks.plan(job))
 
 
+def test_a_job_that_was_settled_is_shown_as_it_was_told(office: Office, house: House) -> None:
+    job = house.submitted(keys(3))
+
+    office.tasks.execute("crm")
+
+    (settled,) = [told for name, told in office.posted if name == "deletions.settle"]
+    assert settled == {"job": job, "tally": "completed deleted=3"}
+    assert repr(office.tasks.settle(**settled)) == f"completed deleted=3 job={job}"
+
+
+@pytest.mark.parametrize("tally", [7, ["k1"], "k1@example.com", "completed k1=secret", "a" * 999])
+def test_nothing_else_is_shown_of_what_a_sender_writes_into_a_tally(
+    office: Office, house: House, tally: object
+) -> None:
+    job = house.submitted(keys(3))
+    house.work_off()
+
+    assert repr(office.tasks.settle(job, tally)) == f"completed deleted=3 job={job}"
+
+
 @pytest.mark.parametrize("name", ["plan", "settle"])
 def test_a_nudge_for_a_job_that_is_not_there_is_harmless(office: Office, name: str) -> None:
     getattr(office.tasks, name)(some_id())
