@@ -185,6 +185,9 @@ def plan(job: str) -> Shown:
 def execute(target: str) -> Shown:
     """Delete what is ready on a target, for a second."""
     mine = duty()
+    # Whoever may publish may name anything, and slots remember names.
+    if not isinstance(target, str) or target not in mine.deployment.targets:
+        return Shown(None, "there is no such target")
     with mine.slots.work(target) as place:
         if place is Turned.ENOUGH:
             # The next claim rings again, and another process may hear that.

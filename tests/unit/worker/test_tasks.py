@@ -346,6 +346,12 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
     assert office.posted == [("deletions.execute", {"target": "crm"})]
 
 
+@pytest.mark.parametrize("target", ["nobody", ["crm"], None, {"crm": 1}])
+def test_a_bell_of_no_target_is_not_heard(office: Office, target: Any) -> None:
+    assert repr(office.tasks.execute(target)) == "there is no such target"
+    assert "nobody" not in office.tasks.duty().slots._heard
+
+
 def test_a_slice_ends_when_its_process_does(office: Office, house: House) -> None:
     job = house.submitted(keys(3))
     office.tasks.duty().is_ending.set()
