@@ -17,8 +17,8 @@ from tests.postgres import PostgresqlServer, programs
 ITEMS, SIZE = 40_000, 100
 #: As often as it is tried again: whatever else the machine does only ever adds.
 ROUNDS = 4
-#: Half of the speed is lost well above what was measured, twice the peer's time.
-MOST_TIMES_AS_LONG = 3.5
+#: 1.4 to 1.6 were measured (n=3): at half of the speed it would be 2.8 or more.
+MOST_TIMES_AS_LONG = 2.5
 
 
 @pytest.mark.speed
