@@ -316,14 +316,15 @@ class Executor:
 
         A call is sent only while its lease outlasts the call's whole deadline.
         """
-        is_due = self._clock() - hand.looked_at > LOOK_EVERY
-        if is_due or not self._outlasts_a_call(hand):
-            try:
-                self._look(hand)
-            except StoreUnavailable:
-                # The answers in hand still have to be recorded: nothing new is begun.
-                hand.is_halted = True
-                return []
+        try:
+            if not self._outlasts_a_call(hand):
+                self._renew(hand)
+            elif self._clock() - hand.looked_at > LOOK_EVERY:
+                self._see(hand)
+        except StoreUnavailable:
+            # The answers in hand still have to be recorded: nothing new is begun.
+            hand.is_halted = True
+            return []
         if not self._outlasts_a_call(hand):
             return []
         return [one for one in call if one.batch.job in hand.running]
@@ -333,11 +334,8 @@ class Executor:
         needed = hand.target.limits.timeout.total_seconds() + 1
         return hand.safe_until - self._clock() > needed
 
-    def _look(self, hand: _Hand) -> None:
-        """See what is still wanted, and lengthen the lease where it is short. Raises LeaseLost."""
-        if not self._outlasts_a_call(hand):
-            self._renew(hand)
-            return
+    def _see(self, hand: _Hand) -> None:
+        """See what is still wanted."""
         now = self._clock()
         self._heed_wishes(hand, self._store.see(hand.claim.lease), now)
 

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -25,6 +24,7 @@ from api_adapters.fakes.bas_ip import PASSWORD
 from api_adapters.fakes.base import Practice
 from api_adapters.fakes.server import PracticeServer, open_practice
 from tests.integration.service import need_a_server, wait_until
+from tests.opened import Opened
 from worker.environment import CONFIGURATION, DATA_DIR
 
 COMMAND = Path(sys.executable).with_name("deletions")
@@ -60,7 +60,7 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-class Terminal:
+class Terminal(Opened):
     """One folder with a configuration, practice monitors, and commands in it.
 
     What it started has ended when it is left, and the folder is gone.
@@ -69,15 +69,15 @@ class Terminal:
     def __init__(self, monitors: Mapping[str, Monitor] | None = None, *, more: str = "") -> None:
         self._monitors = {"monitor": Monitor()} if monitors is None else monitors
         self._more = more
-        self._opened = ExitStack()
+        super().__init__()
         self.practices: dict[str, Practice] = {}
 
-    def __enter__(self) -> Self:
+    def _open(self, opened: ExitStack) -> None:
         need_a_server()
         # A short path: a Unix socket's is at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="cli-", dir="/tmp"))
-        self._opened.callback(shutil.rmtree, self.folder)
-        self._opened.callback(self._end_all)
+        opened.callback(shutil.rmtree, self.folder)
+        opened.callback(self._end_all)
         self.data_dir = self.folder / "data"
         self.configuration = self.folder / "deletions.toml"
         self.environ = {
@@ -89,17 +89,10 @@ class Terminal:
             _MARK: str(self.folder),
             _SECRET: PASSWORD,
         }
-        tables = [self._open(name, monitor) for name, monitor in self._monitors.items()]
+        tables = [
+            self._open_monitor(opened, name, monitor) for name, monitor in self._monitors.items()
+        ]
         self.configuration.write_text("\n".join([*tables, self._more]))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.close()
 
     @property
     def practice(self) -> Practice:
@@ -181,7 +174,7 @@ class Terminal:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return str(path)
 
-    def _open(self, name: str, monitor: Monitor) -> str:
+    def _open_monitor(self, opened: ExitStack, name: str, monitor: Monitor) -> str:
         practice = open_practice(
             "bas_ip",
             items=monitor.items,
@@ -189,7 +182,7 @@ class Terminal:
             misbehave=monitor.misbehave,
             latency=monitor.latency,
         )
-        server = self._opened.enter_context(PracticeServer(practice))
+        server = opened.enter_context(PracticeServer(practice))
         self.practices[name] = practice
         return "\n".join(
             [

@@ -4,11 +4,9 @@ Run with nothing beside it, by `make test` at its end: the figures of a machine
 that is busy with other tests tell nothing.
 """
 
-import os
-
 import pytest
 
-from tests.benchmarks.bench import DURABLE, Bench
+from tests.benchmarks.bench import DURABLE, Bench, available
 from tests.benchmarks.contest import run_ours, run_peer
 from tests.benchmarks.peers.base import DRAMATIQ
 from tests.integration.service import need_a_server
@@ -25,8 +23,8 @@ MOST_TIMES_AS_LONG = 2.5
 @pytest.mark.timeout(400)
 def test_a_job_takes_not_much_longer_than_a_peer_that_keeps_nothing() -> None:
     need_a_server()
-    if DRAMATIQ.missing is not None and not os.environ.get("CI"):
-        pytest.skip("dramatiq is not installed")
+    if not available(DRAMATIQ):
+        pytest.skip(f"{DRAMATIQ.missing} is not installed")
     postgresql = PostgresqlServer(programs(), **DURABLE)
     ours: list[float] = []
     theirs: list[float] = []

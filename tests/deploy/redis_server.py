@@ -4,16 +4,15 @@ import os
 import shutil
 import socket
 import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import redis
 
 from tests.deploy.written import DEPLOY, composed
 from tests.integration.service import need_a_server, wait_until
+from tests.opened import Opened
 from worker.embedded.processes import Command, Processes
 from worker.embedded.valkey import find_server
 
@@ -26,32 +25,22 @@ PASSWORDS = {
 }
 
 
-class RedisServer:
+class RedisServer(Opened):
     """Listens on a free port of the loopback interface; use it in a `with` statement."""
 
     def __init__(self, **variables: str) -> None:
+        super().__init__()
         self._variables = variables
         self.port = free_port()
 
-    def __enter__(self) -> Self:
+    def _open(self, opened: ExitStack) -> None:
         need_a_server()
         self._directory = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp"))
-        self._processes = Processes(self._directory, environ={"PATH": self._path()})
-        try:
-            self.pid = self._processes.start(self._command())
-            wait_until(self._answers)
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._remove()
+        opened.callback(shutil.rmtree, self._directory)
+        processes = Processes(self._directory, environ={"PATH": self._path()})
+        opened.callback(processes.stop, grace=timedelta(seconds=10))
+        self.pid = processes.start(self._command())
+        wait_until(self._answers)
 
     def url(self, user: str, *, database: int = 0) -> str:
         """Where a user of the file comes in."""
@@ -101,10 +90,6 @@ class RedisServer:
     def log(self) -> str:
         """What it has said."""
         return (self._directory / "logs" / "redis.log").read_text()
-
-    def _remove(self) -> None:
-        self._processes.stop(grace=timedelta(seconds=10))
-        shutil.rmtree(self._directory)
 
 
 def free_port() -> int:

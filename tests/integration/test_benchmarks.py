@@ -1,7 +1,6 @@
 """The benchmarks run from end to end, so small that their figures mean nothing."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.bars import Bar, By, Figures, Is, Met, judge
+from tests.benchmarks.bench import available
 from tests.benchmarks.contest import Turn, run_ours, run_peer
 from tests.benchmarks.measures import percentile
 from tests.benchmarks.peers.base import BARE_LOOP, CHORD, DRAMATIQ, PER_ITEM, Peer
@@ -26,11 +26,8 @@ AT_LEAST_NINE = Bar("part", "what", "ours", by=By.LEAST, wanted=Is.AT_LEAST, lim
 
 def need(peer: Peer) -> None:
     """Without its library: skip at home, fail where CI is set."""
-    if peer.missing is None:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{peer.missing} is not installed")
-    pytest.skip(f"{peer.missing} is not installed")
+    if not available(peer):
+        pytest.skip(f"{peer.missing} is not installed")
 
 
 @pytest.mark.soak

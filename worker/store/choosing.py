@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, select
 from worker.batch import BatchState
 from worker.job import JobState
 from worker.store.base import Appetite, Busy
-from worker.store.ranges import has_ready, is_ready, open_count, rest_of
+from worker.store.ranges import has_ready, is_ready, open_count, ready_of, rest_of
 from worker.store.tables import batches, jobs, leases
 from worker.store.transaction import Tx
 
@@ -63,17 +63,8 @@ def live_leases(tx: Tx, target: str, now: datetime) -> int:
 
 def ready_count(tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite) -> int:
     """How many batches are ready, as far as it makes a difference."""
-    some = (
-        select(batches.c.first)
-        .join(jobs, jobs.c.seq == batches.c.job)
-        .where(
-            jobs.c.state == JobState.RUNNING.value,
-            jobs.c.target == target,
-            jobs.c.fingerprint == fingerprint,
-            is_ready(now),
-        )
-        .limit(2 * wanted.places * wanted.calls)
-    )
+    some = ready_of(target, now, jobs.c.fingerprint == fingerprint)
+    some = some.limit(2 * wanted.places * wanted.calls)
     count: int = tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
     return count
 

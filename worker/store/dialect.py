@@ -30,6 +30,11 @@ class Dialect(Protocol):
         """Whether a joined query may refer to the tables before it."""
         ...
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether one parameter may be a list, that is read as rows."""
+        ...
+
     def insert(self, table: Any) -> Any:
         """The dialect's own insertion, which knows `on_conflict_do_...`."""
         ...

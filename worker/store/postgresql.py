@@ -59,6 +59,7 @@ class PostgresqlDialect:
     now = NOW
     locks_rows = True
     has_lateral = True
+    has_arrays = True
 
     def __init__(self, url: URL) -> None:
         self.engine = _engine(url)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Row,
+    Select,
     and_,
     bindparam,
     func,
@@ -63,16 +64,19 @@ def is_ready(now: datetime) -> Any:
     return and_(batches.c.state == BatchState.READY.value, batches.c.not_before <= now)
 
 
-def has_ready(tx: Tx, target: str, now: datetime, *which: ColumnElement[bool]) -> bool:
-    """Whether some batch of a running job of a target may be claimed."""
-    some = (
+def ready_of(target: str, now: datetime, *which: ColumnElement[bool]) -> Select[Any]:
+    """The batches of a target's running jobs that may be claimed."""
+    return (
         select(batches.c.first)
         .join(jobs, jobs.c.seq == batches.c.job)
         .where(jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, is_ready(now))
         .where(*which)
-        .exists()
     )
-    return bool(tx.execute(select(some)).scalar_one())
+
+
+def has_ready(tx: Tx, target: str, now: datetime, *which: ColumnElement[bool]) -> bool:
+    """Whether some batch of a running job of a target may be claimed."""
+    return bool(tx.execute(select(ready_of(target, now, *which).exists())).scalar_one())
 
 
 def rest_of(tx: Tx, target: str, now: datetime) -> timedelta:
@@ -164,7 +168,7 @@ def among(
 
     Together they name all of them: one statement each.
     """
-    if names and tx.dialect.has_lateral:
+    if names and tx.dialect.has_arrays:
         # The same text for any number of them, which the server reads once.
         given = (
             bindparam(None, list(part), ARRAY(BigInteger)) for part in zip(*names, strict=True)

@@ -33,8 +33,6 @@ from worker.store.tables import (
 )
 from worker.store.transaction import Tx, as_job, as_mark, job_row
 
-#: Rows read before anything is known of how large the items are.
-FIRST_ROWS = 100
 #: Ranges looked at in one go when outcomes of one verdict are read.
 RANGES_AT_ONCE = 200
 #: Ranges of a page that takes all verdicts: most hold a hundred items or more.
@@ -159,7 +157,7 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
     room = size
     reached = after
     while True:
-        read = _read(tx, seq, verdict, reached, wanted=limit - len(rows))
+        read = _read(tx, seq, verdict, reached)
         if read is None:
             return Page(tuple(rows), None)
         for position, outcome, length in read:
@@ -174,7 +172,7 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
 
 
 def _read(
-    tx: Tx, seq: int, verdict: Verdict | None, after: int, *, wanted: int
+    tx: Tx, seq: int, verdict: Verdict | None, after: int
 ) -> Iterator[tuple[int, Outcome | None, int]] | None:
     """(position, outcome or None while it is open, bytes) of the next items; None at the end.
 
@@ -184,7 +182,7 @@ def _read(
     if not ranges:
         return None
     first = max(after + 1, ranges[0].first)
-    last = min(ranges[-1].last, first + max(wanted, PLACES_AT_ONCE) - 1)
+    last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
     # Where ranges between them were left out, their items are not read.
     spans = [
         items.c.position.between(max(first, row.first), row.last)

@@ -43,6 +43,7 @@ class SqliteDialect:
     #: There is one writer, so rows need no locks of their own.
     locks_rows = False
     has_lateral = False
+    has_arrays = False
 
     def __init__(self, url: URL) -> None:
         self.path = Path(url.database or "")
