@@ -22,9 +22,9 @@ check       GET .../api/info and a login; it cannot show the right to delete,
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import TypedDict
@@ -95,6 +95,13 @@ class BasIp(Adapter):
             raise BadItem("expected a link_id such as 91c615e3-1040-4815-8ecb-039a18b756b5")
         return item.lower()
 
+    def keys(self, items: Sequence[Item]) -> list[str]:
+        """All at once where each is an id of the usual form; else one by one."""
+        if not items or set(map(type, items)) != {str}:
+            return super().keys(items)
+        lines = "\n".join(cast("Sequence[str]", items))
+        return lines.lower().split("\n") if _are_uuids(lines) else super().keys(items)
+
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
         # What an empty list means is documented nowhere, and could be "all".
         if not items:
@@ -160,6 +167,16 @@ class BasIp(Adapter):
         return self._http.link(self._settings.base_url.removesuffix("/v1") + "/info")
 
 
+def _are_uuids(lines: str) -> bool:
+    """Whether each line is an id: in one pass a place, which takes a tenth of a match a line."""
+    count = (len(lines) + 1) // 37
+    if not lines.isascii() or len(lines) != 37 * count - 1 or lines.count("\n") != count - 1:
+        return False
+    has_dashes = all(lines[place::37] == "-" * count for place in (8, 13, 18, 23))
+    digits = lines.encode("ascii").translate(None, b"0123456789abcdefABCDEF")
+    return has_dashes and lines[36::37] == "\n" * (count - 1) and len(digits) == 5 * count - 1
+
+
 def read_answer(answer: Answer, sent: Collection[str]) -> Reply:
     """What the answer to a deletion says of each key that it names.
 
@@ -178,7 +195,7 @@ def read_answer(answer: Answer, sent: Collection[str]) -> Reply:
         raise undocumented(answer, change="base_url")
     match document:
         case {"result": list(rows)}:
-            return _read_rows(_parse(rows), sent)
+            return _read_alike(rows, sent) or _read_rows(_parse(rows), sent)
     raise _failure(answer, _explain(answer), change="delete_method or delete_path")
 
 
@@ -211,6 +228,21 @@ def _parse_loosely(row: object) -> _Row:
                 "extended_info": info if isinstance(info, str) else None,
             }
     return {}
+
+
+def _read_alike(rows: Sequence[Any], sent: Collection[str]) -> Reply | None:
+    """What most answers say: the same of every key, each named once; None for any other."""
+    try:
+        keys = {row["link_id"].lower() for row in rows}
+        (said,) = {(row["success"], row["extended_info"]) for row in rows}
+        is_boolean = {type(row["success"]) for row in rows} == {bool}
+    # A row is no object, lacks a field, or says something else than another.
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+    if not is_boolean or len(keys) != len(rows) or not keys.issubset(sent):
+        return None
+    finding, breach = _judge(said) if isinstance(said[1], str) else (None, None)
+    return None if finding is None or breach else Reply(dict.fromkeys(keys, finding))
 
 
 def _read_rows(rows: Collection[_Row], sent: Collection[str]) -> Reply:

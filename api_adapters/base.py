@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -188,6 +188,16 @@ class Adapter(ABC):
         Pure and local. Raises:
             BadItem: the item is not valid for this backend.
         """
+
+    def keys(self, items: Sequence[Item]) -> list[str]:
+        """What `key` says of each of many items, in their order.
+
+        Worth overriding only where all of them can be told at once in less time.
+
+        Raises:
+            BadItem: one of them is not valid; `key` then tells which.
+        """
+        return list(map(self.key, items))
 
     def is_key_known(self, item: Item) -> bool:
         """Whether `key` says which thing is deleted, before anybody asks the backend.

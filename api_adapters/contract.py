@@ -101,6 +101,22 @@ class AdapterContract:
                 adapter.key(item)
             assert refusal.value.message
 
+    def test_the_keys_of_many_are_those_of_each(
+        self, adapter: Adapter, existing: list[Item], missing: list[Item]
+    ) -> None:
+        many = [*existing, *missing, *(item for pair in self.same_items for item in pair)]
+
+        assert adapter.keys(many) == [adapter.key(item) for item in many]
+        assert adapter.keys([]) == []
+
+    def test_many_are_refused_for_one_of_a_wrong_form(
+        self, adapter: Adapter, existing: list[Item]
+    ) -> None:
+        for bad in (*self.bad_items, ""):
+            for many in ([bad], [*existing, bad], [bad, *existing]):
+                with pytest.raises(BadItem):
+                    adapter.keys(many)
+
     def test_what_is_there_is_deleted(
         self, adapter: Adapter, existing: list[Item], remaining: Callable[[], set[str]]
     ) -> None:

@@ -201,3 +201,25 @@ def test_trimmed_text_is_short_one_line_and_can_be_stored(text: Any) -> None:
 )
 def test_a_whole_number_may_be_written_as_text(value: object, number: int | None) -> None:
     assert whole_number(value) == number
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text('a:"\\{', max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text("ab:", max_size=2), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_a_document_is_read_as_it_was_written(value: object) -> None:
+    assert answer(body=json.dumps(value).encode()).document == value
+
+
+@given(st.text("a:{", max_size=4), st.text("a:{", max_size=4))
+@pytest.mark.parametrize("around", ["%s", '{"rows":[{"x":":"},%s]}', '[[{"a": %s}, 1]]'])
+def test_a_doubled_key_is_seen_whatever_stands_beside_it(around: str, one: str, other: str) -> None:
+    doubled = f'{{{json.dumps(one)}:1,"x":{json.dumps(other)},{json.dumps(one)}:2}}'
+
+    assert answer(body=(around % doubled).encode()).document is None
