@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from api_adapters.base import Evidence, Item, Verdict
 from worker.batch import Batch, Claimed
-from worker.item import Landed, Mark, OpenItem, digest_of_key, to_json
+from worker.item import Landed, Mark, digest_of_key, to_json
 from worker.job import JobId, NewJob
 from worker.store.base import Appetite, Chunk
 
@@ -62,14 +62,26 @@ def chunk_of(
         one if isinstance(one, Landed) else landed(start + index, one)
         for index, one in enumerate(items)
     )
-    texts = [row.text for row in rows]
+    first = rows[0].position if rows else start
+    texts, digests = [""] * _places(rows), [None] * _places(rows)  # type: list[str], list[bytes | None]
+    for row in rows:
+        texts[row.position - first], digests[row.position - first] = row.text, row.key
     return Chunk(
         number=number,
-        items=rows,
+        first=first,
+        texts=texts,
+        keys=digests,
+        refusals={row.position: row.refusal for row in rows if row.refusal is not None},
+        count=len(rows),
         given=len(rows) if given is None else given,
         size=sum(map(len, texts)),
         digest=sha256("\n".join(texts).encode()).hexdigest(),
     )
+
+
+def _places(rows: Sequence[Landed]) -> int:
+    """How many places lie between the first and the last."""
+    return rows[-1].position - rows[0].position + 1 if rows else 0
 
 
 def keys(count: int, *, prefix: str = "k") -> list[Item]:
@@ -95,11 +107,7 @@ def make_claimed(
     marks = marks or {}
     strays = {None: len(marks)} if marks else {}
     batch = make_batch(0, count - 1, **{"strays": strays, **changes})
-    items = tuple(
-        OpenItem(position, f"k{position}", marks.get(position, batch.mark))
-        for position in range(count)
-    )
-    return Claimed(batch, items, frozenset(marks))
+    return Claimed(batch, range(count), [f"k{position}" for position in range(count)], marks)
 
 
 def final(verdict: Verdict = Verdict.DELETED, **changes: Any) -> Mark:
@@ -109,9 +117,9 @@ def final(verdict: Verdict = Verdict.DELETED, **changes: Any) -> Mark:
 
 def all_marked(claimed: Claimed, mark: Mark) -> dict[int, Mark]:
     """One mark for all open items."""
-    return dict.fromkeys((item.position for item in claimed.items), mark)
+    return dict.fromkeys(claimed.positions, mark)
 
 
 def positions(claimed: Sequence[Claimed]) -> list[int]:
     """The positions of all open items of a claim."""
-    return [item.position for one in claimed for item in one.items]
+    return [position for one in claimed for position in one.positions]

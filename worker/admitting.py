@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from api_adapters.base import Adapter, Evidence, Item, Verdict
@@ -19,6 +20,7 @@ from worker.item import (
     Landed,
     Mark,
     digest_of_key,
+    digests_of_keys,
     is_too_deep,
     legible,
     size_of,
@@ -33,6 +35,7 @@ def admit(
     *,
     target: str,
     key_of: Callable[[Item], str],
+    keys_of: Callable[[Sequence[Item]], list[str]] | None = None,
     guard: Guard = NO_GUARD,
     number: int = 0,
     chunk_items: int = 0,
@@ -41,38 +44,95 @@ def admit(
 
     Nothing is dropped: every value keeps its position, and one that cannot be
     deleted, or that `guard` keeps, lands with its verdict, so that it is told
-    in the results.
+    in the results. `keys_of` tells at once what `key_of` does one by one.
 
     Raises:
         RefusedRequest: `too_large`, an item is over 16 KiB and cannot be kept
             as it was given.
     """
     first = number * chunk_items
-    landed = [
-        _land(first + index, value, target=target, key_of=key_of, guard=guard)
-        for index, value in enumerate(values)
-    ]
-    content = sha256("".join(f"{one.text}\n" for one in landed).encode("ascii"))
+    landed = None
+    if keys_of is not None and not guard.globs:
+        landed = _land_alike(values, target=target, keys_of=keys_of)
+    if landed is None:
+        landed = _land_each(first, values, target=target, key_of=key_of, guard=guard)
+    content = "\n".join([*landed.texts, ""]).encode("ascii")
     return Chunk(
         number=number,
-        items=tuple(landed),
-        size=sum(len(one.text) for one in landed),
-        digest=content.hexdigest(),
+        first=first,
+        texts=landed.texts,
+        keys=landed.keys,
+        refusals=landed.refusals,
+        count=len(values),
         given=len(values),
+        # Without the ends of the lines.
+        size=len(content) - len(values),
+        digest=sha256(content).hexdigest(),
     )
 
 
 def without_duplicates(chunk: Chunk) -> Chunk:
     """The same chunk with only the first of equal keys."""
+    given = [key for key in chunk.keys if key is not None]
+    if len(set(given)) == len(given):
+        return chunk
     seen: set[bytes] = set()
-    kept = []
-    for one in chunk.items:
-        if one.key is not None and one.key in seen:
-            continue
-        if one.key is not None:
-            seen.add(one.key)
-        kept.append(one)
-    return replace(chunk, items=tuple(kept))
+    texts, keys, refusals = list(chunk.texts), list(chunk.keys), dict(chunk.refusals)
+    for index, key in enumerate(chunk.keys):
+        if key is not None and key in seen:
+            texts[index], keys[index] = "", None
+            refusals.pop(chunk.first + index, None)
+        elif key is not None:
+            seen.add(key)
+    count = sum(map(bool, texts))
+    return replace(chunk, texts=texts, keys=keys, refusals=refusals, count=count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What lands, place by place, and the outcomes of what is refused."""
+
+    texts: list[str]
+    keys: list[bytes | None]
+    refusals: dict[int, Mark]
+
+
+def _land_alike(
+    values: Sequence[Any], *, target: str, keys_of: Callable[[Sequence[Item]], list[str]]
+) -> _Columns | None:
+    """All values at once where each is a short text or a number that the adapter takes.
+
+    None where one of them needs a closer look. Most lots are so, and what is
+    done here a lot takes a fifth of the time of what is done an item.
+    """
+    types = set(map(type, values))
+    if not types <= {str, int}:
+        return None
+    try:
+        named = keys_of(values)
+    # A stranger's adapter may raise anything; each item is asked for by itself.
+    except Exception:  # noqa: BLE001
+        return None
+    texts = list(map(encode_basestring_ascii if types == {str} else to_json, values))
+    # No letter takes more than four bytes, and escaped no less than in UTF-8.
+    longest = max(map(len, named), default=0) * 4
+    if longest > MAX_KEY_BYTES or max(map(len, texts), default=0) > MAX_ITEM_BYTES:
+        return None
+    return _Columns(texts, list(digests_of_keys(target, named)), {})
+
+
+def _land_each(
+    first: int, values: Sequence[Any], *, target: str, key_of: Callable[[Item], str], guard: Guard
+) -> _Columns:
+    """Each value by itself."""
+    columns = _Columns([], [], {})
+    for position, value in enumerate(values, first):
+        one = _land(position, value, target=target, key_of=key_of, guard=guard)
+        columns.texts.append(one.text)
+        columns.keys.append(one.key)
+        if one.refusal is not None:
+            columns.refusals[position] = one.refusal
+    return columns
 
 
 def is_item(value: Any) -> bool:

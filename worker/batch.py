@@ -1,12 +1,12 @@
 """A batch: a range of positions of one job, claimed, judged and split whole."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from api_adapters.base import Verdict
+from api_adapters.base import Item, Verdict
 from worker.item import Mark, OpenItem
 from worker.job import JobId
 
@@ -67,14 +67,26 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A batch that a worker has, with the items of it that are still open."""
+    """A batch that a worker has, with the items of it that are still open.
+
+    Positions and values stand in two columns, place by place: an object an item
+    takes longer to make than all else that is done for one.
+    """
 
     batch: Batch
-    items: tuple[OpenItem, ...]
-    #: The positions among `items` that have a row of their own in the store.
-    open_strays: frozenset[int] = frozenset()
-    #: The positions among `items` whose key is protected: they are never sent.
+    positions: Sequence[int]
+    values: Sequence[Item]
+    #: What is known of open items that have a row of their own in the store, by position.
+    marks: Mapping[int, Mark] = field(default_factory=dict)
+    #: The positions whose key is protected: they are never sent.
     protected: frozenset[int] = frozenset()
+
+    @property
+    def items(self) -> tuple[OpenItem, ...]:
+        """The open items, one by one."""
+        own, marks = self.batch.mark, self.marks
+        places = zip(self.positions, self.values, strict=True)
+        return tuple(OpenItem(at, value, marks.get(at, own)) for at, value in places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +113,18 @@ def give_back(claimed: Claimed, marks: Mapping[int, Mark]) -> Returned:
     its verdict keeps it: then only its open strays are written.
     """
     batch = claimed.batch
-    if not claimed.open_strays and (one := _the_same(marks)) is not None:
+    if not claimed.marks and (one := _the_same(marks)) is not None:
         return Returned(replace(batch, mark=one))
     changed = {item.position for item in claimed.items if marks[item.position] != item.mark}
     if batch.mark.is_final:
         strays = {position: marks[position] for position in changed}
         return Returned(replace(batch, strays=_recount(claimed, strays)), strays)
-    plain = [marks[i.position] for i in claimed.items if i.position not in claimed.open_strays]
+    plain = [marks[at] for at in claimed.positions if at not in claimed.marks]
     mark = Counter(plain).most_common(1)[0][0] if plain else batch.mark
     strays = {
         position: one
         for position, one in marks.items()
-        if (position in changed if position in claimed.open_strays else one != mark)
+        if (position in changed if position in claimed.marks else one != mark)
     }
     return Returned(replace(batch, mark=mark, strays=_recount(claimed, strays)), strays)
 
@@ -131,7 +143,7 @@ def _recount(claimed: Claimed, strays: Mapping[int, Mark]) -> dict[Verdict | Non
     """The counts of a range's strays once these are written."""
     counts = Counter(claimed.batch.strays)
     for position, mark in strays.items():
-        if position in claimed.open_strays:
+        if position in claimed.marks:
             counts[None] -= 1
         counts[mark.verdict] += 1
     return {verdict: count for verdict, count in counts.items() if count}

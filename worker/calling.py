@@ -125,10 +125,20 @@ def _parts(keys: Sequence[str], length: int) -> Iterator[Sequence[str]]:
 
 def keys_of(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
     """The keys of a batch's open items, by position."""
+    try:
+        keys = adapter.keys(claimed.values)
+        return dict(zip(claimed.positions, keys, strict=True))
+    # One of them has none, or the adapter broke: then each is asked by itself.
+    except Exception:  # noqa: BLE001
+        return _keys_one_by_one(claimed, adapter)
+
+
+def _keys_one_by_one(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
+    """The keys of those open items that have one, by position."""
     keys = {}
-    for item in claimed.items:
+    for position, value in zip(claimed.positions, claimed.values, strict=True):
         try:
-            keys[item.position] = adapter.key(item.item)
+            keys[position] = adapter.key(value)
         except BadItem:
             # It was taken by another configuration; the judge rejects it.
             continue
@@ -142,9 +152,15 @@ def items_of(call: Sequence[Claimed], keys: Sequence[Mapping[int, str]]) -> dict
     """Every key of a call once, with the item as its first asker gave it."""
     items: dict[str, Item] = {}
     for claimed, own in zip(call, keys, strict=True):
-        for item in claimed.items:
-            if item.position in own:
-                items.setdefault(own[item.position], item.item)
+        if not items and len(own) == len(claimed.positions):
+            items = dict(zip(own.values(), claimed.values, strict=True))
+            if len(items) == len(own):
+                continue
+            # Equal keys of one job are one item, unless its target was changed.
+            items = {}
+        for position, value in zip(claimed.positions, claimed.values, strict=True):
+            if position in own:
+                items.setdefault(own[position], value)
     return items
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 from api_adapters.base import Adapter, Deadline, Item, Reply
@@ -387,7 +388,7 @@ class Executor:
     def _kept(hand: _Hand, claimed: Claimed, keys: Mapping[int, str]) -> dict[int, str]:
         """The open positions of a batch that must stay, each with why."""
         job = claimed.batch.job
-        open_positions = {item.position for item in claimed.items} if hand.protected else set()
+        open_positions = set(claimed.positions) if hand.protected else set()
         return kept_of(
             claimed,
             keys,
@@ -401,11 +402,12 @@ class Executor:
     ) -> Reply:
         """Send one call's worth, then look at what the answer left open."""
         most = hand.target.limits.max_items_per_call
-        sent = dict(list(items.items())[:most])
-        surplus = frozenset(items) - frozenset(sent)
+        sent = items if len(items) <= most else dict(islice(items.items(), most))
         until = Deadline(hand.target.limits.timeout)
         reply = delete(hand.adapter, sent, query, until=until)
-        reply = replace(reply, unsent=reply.unsent | surplus)
+        if sent is not items:
+            surplus = frozenset(items) - frozenset(sent)
+            reply = replace(reply, unsent=reply.unsent | surplus)
         return look_after(
             hand.adapter,
             sent,

@@ -134,6 +134,7 @@ class Finder:
                 stride,
                 target=target.name,
                 key_of=adapter.key,
+                keys_of=adapter.keys,
                 guard=target.guard(adapter),
                 number=number,
                 chunk_items=ITEMS_A_STRIDE,

@@ -1,12 +1,10 @@
 """An item: one thing to delete, as it was given, and its place among the others."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from hashlib import blake2b
-from itertools import repeat
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -105,6 +103,19 @@ def digest_of_key(target: str, key: str) -> bytes:
     return blake2b(named, digest_size=16).digest()
 
 
+def digests_of_keys(target: str, keys: Iterable[str]) -> Iterator[bytes]:
+    """`digest_of_key` of many keys of one target, in half the time.
+
+    >>> list(digests_of_keys("crm", ["a"])) == [digest_of_key("crm", "a")]
+    True
+    """
+    begun = blake2b(f"{target}\0".encode("utf-8", "surrogatepass"), digest_size=16)
+    for key in keys:
+        digest = begun.copy()
+        digest.update(key.encode("utf-8", "surrogatepass"))
+        yield digest.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What is known of one position: open (no verdict) or final.
@@ -142,15 +153,6 @@ class OpenItem(NamedTuple):
     position: int
     item: Item
     mark: Mark
-
-
-def open_items(places: Sequence[tuple[int, str]], mark: Mark) -> tuple[OpenItem, ...]:
-    """The (position, JSON) of items of which all the same is known."""
-    if not places:
-        return ()
-    positions, texts = zip(*places, strict=True)
-    read = zip(positions, all_from_json(texts), repeat(mark), strict=False)
-    return tuple(map(partial(tuple.__new__, OpenItem), read))
 
 
 class Outcome(NamedTuple):

@@ -42,6 +42,8 @@ def judge(
     positions by key; a position that is not in it cannot be sent any more and
     is rejected. `kept` are those that must stay and were not sent, with why.
     """
+    if not kept and (one := _common_mark(claimed, keys, reply)) is not None:
+        return Returned(replace(claimed.batch, mark=one))
     marks = _marks(claimed, keys, reply)
     if kept:
         marks |= _keep(claimed, kept)
@@ -49,6 +51,19 @@ def judge(
     tried = [position for position in still_open if keys[position] not in reply.unsent]
     if not tried:
         return give_back(claimed, marks)
+    return _judge_open(claimed, keys, reply, marks, tried=tried, given=given)
+
+
+def _judge_open(
+    claimed: Claimed,
+    keys: Mapping[int, str],
+    reply: Reply,
+    marks: dict[int, Mark],
+    *,
+    tried: Sequence[int],
+    given: Circumstances,
+) -> Returned:
+    """Decide about a batch of which some items were sent and have no outcome."""
     match reply.error:
         # A shared call is parted by batches first, so that one job's poison
         # never costs another job its outcome.
@@ -58,6 +73,7 @@ def judge(
         case Refused() if can_split(marks.values()):
             # Its halves stay alone: one of them holds the culprit.
             returned = give_back(claimed, marks)
+            still_open = [position for position, mark in marks.items() if not mark.is_final]
             return halve(_with(returned, company=1), still_open)
         # Hopeless for one job of a shared call need not be so for the others.
         case Hopeless(closes_target=False) if given.company > 1:
@@ -79,6 +95,21 @@ def judge(
         case _:
             seen = frozenset(p for p in tried if keys[p] in reply.seen)
             return _after_failure(claimed, marks, tried, seen, error=reply.error, given=given)
+
+
+def _common_mark(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> Mark | None:
+    """The final mark of all open items where the same is known, and found, of each.
+
+    It is so of most batches, and of a thousand items it is told by two passes
+    that make no object.
+    """
+    if claimed.marks or reply.unsent or not keys or len(keys) != len(claimed.positions):
+        return None
+    found = list(map(reply.findings.get, keys.values()))
+    if found[0] is None or found.count(found[0]) != len(found):
+        return None
+    mark = _mark(claimed.batch.mark, next(iter(keys.values())), reply)
+    return mark if mark.is_final else None
 
 
 def _marks(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> dict[int, Mark]:
@@ -121,7 +152,7 @@ def judge_loss(claimed: Claimed, *, given: Circumstances) -> Returned:
     What was claimed counts as sent: the worker may have died after the call.
     """
     lost = Transient("the worker that had claimed it was lost", code="worker_lost")
-    keys = {item.position: str(item.position) for item in claimed.items}
+    keys = {position: str(position) for position in claimed.positions}
     return judge(claimed, keys, Reply(error=lost), given=given)
 
 

@@ -39,6 +39,18 @@ def cut(
         yield first, last, items
 
 
+def cut_evenly(first: int, count: int, *, max_items: int) -> Iterator[tuple[int, int, int]]:
+    """What `cut` makes of so many open places without a gap that are small together.
+
+    >>> list(cut_evenly(7, 3, max_items=2))
+    [(7, 8, 2), (9, 9, 1)]
+    """
+    end = first + count
+    for start in range(first, end, max_items):
+        stop = min(start + max_items, end)
+        yield start, stop - 1, stop - start
+
+
 def fill_calls(claimed: Sequence[Claimed], *, max_items: int) -> Iterator[list[Claimed]]:
     """Put batches together into calls of at most so many items each.
 
@@ -52,11 +64,11 @@ def fill_calls(claimed: Sequence[Claimed], *, max_items: int) -> Iterator[list[C
     ordered = sorted(claimed, key=lambda one: one.batch.company or 0)
     for company, group in groupby(ordered, key=lambda one: one.batch.company):
         for one in group:
-            if call and (size + len(one.items) > max_items or len(call) == company):
+            if call and (size + len(one.positions) > max_items or len(call) == company):
                 yield call
                 call, size = [], 0
             call.append(one)
-            size += len(one.items)
+            size += len(one.positions)
         if call:
             yield call
             call, size = [], 0

@@ -10,7 +10,7 @@ from worker.admitting import admit, admit_query, without_duplicates
 from worker.errors import RefusedRequest
 from worker.job import LEFTOVERS, Job, JobId, NewJob, retry_id
 from worker.requests import Append, Open, Seal, Submit
-from worker.splitting import cut
+from worker.splitting import MAX_BATCH_BYTES, cut, cut_evenly
 from worker.store.base import Chunk, Cut, Sealed, Store
 from worker.target import Target
 
@@ -73,10 +73,16 @@ class Submitter:
             raise RefusedRequest("invalid_message", "items: expected a list of items, or a query")
         adapter = self._adapter(target)
         guard = target.guard(adapter)
-        chunk = admit(request.items, target=target.name, key_of=adapter.key, guard=guard)
+        chunk = admit(
+            request.items,
+            target=target.name,
+            key_of=adapter.key,
+            keys_of=adapter.keys,
+            guard=guard,
+        )
         chunk = without_duplicates(chunk)
         taken = self._store.submit(job, chunk, cuts=_cuts(job, chunk, target))
-        is_decided = all(one.refusal is not None for one in chunk.items)
+        is_decided = len(chunk.refusals) == chunk.count
         return Submitted(taken, is_decided=is_decided)
 
     def open(self, request: Open) -> Job:
@@ -150,6 +156,7 @@ class Submitter:
             request.items,
             target=target.name,
             key_of=adapter.key,
+            keys_of=adapter.keys,
             guard=target.guard(adapter),
             number=request.chunk,
             chunk_items=job.chunk_items,
@@ -190,7 +197,11 @@ class Submitter:
 def _cuts(job: NewJob, chunk: Chunk, target: Target) -> list[Cut]:
     """The batches of a job that nobody has to look at first; none of any other."""
     most = target.max_given_items
-    if job.dry_run or (most is not None and len(chunk.items) > most):
+    if job.dry_run or (most is not None and chunk.count > most):
         return []
+    size = target.limits.max_items_per_call
+    is_plain = not chunk.refusals and chunk.count == chunk.given and chunk.size <= MAX_BATCH_BYTES
+    if is_plain:
+        return [Cut(*one) for one in cut_evenly(chunk.first, chunk.count, max_items=size)]
     places = ((one.position, len(one.text), one.key is not None) for one in chunk.items)
-    return [Cut(*one) for one in cut(places, max_items=target.limits.max_items_per_call)]
+    return [Cut(*one) for one in cut(places, max_items=size)]

@@ -17,7 +17,8 @@ from tests.contract.stores.steps import Steps
 from tests.factories import all_marked, appetite, final
 from tests.postgres import database
 from worker.errors import StoreUnavailable, WrongMigration
-from worker.item import Mark
+from worker.item import Mark, digest_of_key
+from worker.job import JobId
 from worker.store import migrations
 from worker.store.migrations import migrate, prepare, steps
 from worker.store.sql import SqlStore
@@ -119,6 +120,42 @@ def test_what_was_decided_before_there_were_totals_is_added_up(url: str) -> None
         "denied": 4,
     }
     assert told.oldest is not None
+
+
+def test_items_of_a_row_each_become_pages(url: str) -> None:
+    make_older(url, at="0007")
+    job = (
+        "INSERT INTO jobs (id, target, fingerprint, state, dry_run, approved, options,"
+        " chunk_items, items, duplicates, is_cut, round, owed, finds, needs_approval,"
+        " created_at, fed_at)"
+        " VALUES ('j1', 'crm', 'f', 'running', false, false, 'o', 10, 5, 1, true, 0, false, 0,"
+        " false, 1, 1)"
+    )
+    items = {0: '"a"', 2: '{"b":1.50}', 999: "7", 1_000: '"\\u00e9"', 30_000: '"last"'}
+    keys = {at: digest_of_key("crm", text) for at, text in items.items() if at != 2}
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(job))
+        connection.execute(
+            text(
+                "INSERT INTO items (job, position, item, key)"
+                " SELECT seq, :at, :item, :key FROM jobs"
+            ),
+            [{"at": at, "item": item, "key": keys.get(at)} for at, item in items.items()],
+        )
+    engine.dispose()
+
+    migrate(url)
+
+    store = SqlStore(url)
+    assert store.content(JobId("j1"), after=-1, limit=9) == [
+        (at, item, keys.get(at)) for at, item in items.items()
+    ]
+    for key in keys.values():
+        assert [one.job for one in store.mentions(key, limit=9)] == ["j1"]
+    store.close()
+    shown = run(url, "SELECT position, item FROM outcomes ORDER BY position")
+    assert shown == list(items.items())
 
 
 @pytest.mark.parametrize("way", [prepare, migrate])

@@ -16,7 +16,7 @@ from worker.batch import Claimed, Returned
 from worker.breaking import CLOSED, Circuit
 from worker.call import BOUNDS, Answer, Call
 from worker.failing import Tolerance
-from worker.item import Landed, Outcome, from_json
+from worker.item import Landed, Mark, Outcome, from_json
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally, empty_tally, moment_text
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 
@@ -33,16 +33,34 @@ SETTLING_TAKES = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Items that land together; its place is known from its number."""
+    """Items that land together, place by place; its place is known from its number."""
 
     number: int
-    items: tuple[Landed, ...]
-    #: How many items were given; those that are not among `items` are duplicates.
+    #: The position of the first place.
+    first: int
+    #: What was given as JSON text; empty at the place of a duplicate that was left out.
+    texts: Sequence[str]
+    #: The digest of the key; none for an item without one.
+    keys: Sequence[bytes | None]
+    #: The outcome of those that were refused at the door, by position.
+    refusals: Mapping[int, Mark]
+    #: How many items land; those given beside them are duplicates.
+    count: int
     given: int
     #: Bytes of the items' texts, for the bounds.
     size: int
     #: A digest of the items as given: the same again is a repeat.
     digest: str
+
+    @property
+    def items(self) -> tuple[Landed, ...]:
+        """The items that land, one by one."""
+        places = enumerate(zip(self.texts, self.keys, strict=True), self.first)
+        return tuple(
+            Landed(position, text, key, self.refusals.get(position))
+            for position, (text, key) in places
+            if text
+        )
 
 
 @dataclass(frozen=True, slots=True)

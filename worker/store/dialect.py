@@ -1,11 +1,11 @@
 """What the SQL store needs of a dialect: only what differs between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, TextClause
+from sqlalchemy import ColumnElement, Connection, Engine, Table, TextClause
 
 Clock = Callable[[], datetime]
 
@@ -59,29 +59,21 @@ class Dialect(Protocol):
         """Let no file of ours hold what was deleted, as far as that is in our hands."""
         ...
 
-    def items_of(
-        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
-    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
-        """The (position, item) of ranges given as (job, first, last), by (job, first), in order."""
-        ...
+    def texts_of(
+        self, connection: Connection, stretches: Sequence[tuple[int, int, int]]
+    ) -> Iterable[tuple[int, int, str]]:
+        """(job, first, texts) of the pages that hold places of stretches.
 
-    def protected_of(
-        self,
-        connection: Connection,
-        ranges: Sequence[tuple[int, int, int]],
-        *,
-        target: str,
-        now: int,
-    ) -> list[tuple[int, int, bytes]]:
-        """The (job, position, key) of what is protected in ranges as those of `items_of`.
-
-        One look into the index for each item, however many keys are protected;
-        `now` is in milliseconds since 1970.
+        The stretches are (job, first, last), and no two have a page in common.
         """
         ...
 
-    def insert_items(
-        self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
+    def is_inside(self, column: Any, part: bytes) -> ColumnElement[bool]:
+        """Whether some bytes stand in those of a column."""
+        ...
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        """Insert (job, position, item, key) in bulk."""
+        """Insert rows, whose values stand in the order of the table's columns, in bulk."""
         ...

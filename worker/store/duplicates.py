@@ -1,33 +1,112 @@
 """How later ones of equal keys are found and dropped."""
 
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, select
 
-from worker.store.tables import items, strays
+from worker.store import prints as printing
+from worker.store.pages import Place, places_of, rows_between, take_out
+from worker.store.prints import PRINT_BYTES, ROWS_AT_ONCE, cut, drop_each, part_of
+from worker.store.tables import prints
 from worker.store.transaction import Tx
 
-#: Rows deleted in one transaction, so that no lock is held for long.
+#: Items dropped in one transaction, about, so that no lock is held for long.
 STRIDE = 10_000
+#: Doubled prints that are looked into in one transaction: they are held in memory.
+MOST_DOUBLED = 200_000
+
+
+@dataclass(slots=True)
+class _Doubled:
+    """Prints that a job has more than once."""
+
+    prints: set[bytes] = field(default_factory=set)
+    #: The first and last positions of what landed together and holds some of them.
+    stretches: set[tuple[int, int]] = field(default_factory=set)
+    #: Whether there are no others.
+    is_all: bool = True
 
 
 def drop_some(tx: Tx, seq: int) -> bool:
-    """Delete later ones of equal keys, a stride of them; True when none is left."""
-    place = func.row_number().over(partition_by=items.c.key, order_by=items.c.position)
-    ranked = (
-        select(items.c.position, place.label("place"))
-        .where(items.c.job == seq, items.c.key.is_not(None))
-        .subquery()
-    )
-    later = list(
-        tx.execute(select(ranked.c.position).where(ranked.c.place > 1).limit(STRIDE)).scalars()
-    )
-    for start in range(0, len(later), 500):
-        some = later[start : start + 500]
-        # What was kept at the door has a key, and an outcome already.
-        for table in (strays, items):
-            tx.execute(delete(table).where(table.c.job == seq, table.c.position.in_(some)))
-    return len(later) < STRIDE
+    """Drop later ones of equal keys, a stride of them; True when none is left."""
+    doubled = _doubled(tx, seq)
+    seen: set[bytes] = set()
+    dropped = 0
+    for stretch in sorted(doubled.stretches):
+        dropped += _drop_within(tx, seq, stretch, doubled.prints, seen)
+        if dropped >= STRIDE:
+            return False
+    # Different keys of one print are doubled too, and none of them is dropped.
+    return doubled.is_all or not dropped
+
+
+def _doubled(tx: Tx, seq: int) -> _Doubled:
+    """Prints that stand twice, as many as are looked into in one go."""
+    doubled = _Doubled()
+    chosen = select(prints).where(printing.of_job(seq)).order_by(prints.c.part, prints.c.first)
+    rows = tx.execute(chosen.execution_options(yield_per=ROWS_AT_ONCE))
+    for _, some in groupby(rows, key=attrgetter("part")):
+        _note_doubled(list(some), doubled)
+        if len(doubled.prints) > MOST_DOUBLED:
+            doubled.is_all = False
+            break
+    rows.close()
+    return doubled
+
+
+def _note_doubled(rows: Sequence[Row[Any]], doubled: _Doubled) -> None:
+    """Note what of one part stands twice."""
+    read = array("Q")
+    for row in rows:
+        read.frombytes(bytes(row.prints))
+    if len(set(read)) == len(read):
+        return
+    counts = Counter(one for row in rows for one in cut(row.prints))
+    some = {one for one, count in counts.items() if count > 1}
+    doubled.prints |= some
+    doubled.stretches |= {
+        (row.first, row.last) for row in rows if not some.isdisjoint(cut(row.prints))
+    }
+
+
+def _drop_within(
+    tx: Tx, seq: int, stretch: tuple[int, int], doubled: set[bytes], seen: set[bytes]
+) -> int:
+    """Drop what was seen before from what landed together; how many."""
+    gone: list[Place] = []
+    for row in rows_between(tx, seq, *stretch):
+        later = [place for place in places_of(row) if _is_later(place, doubled, seen)]
+        if later:
+            # What was kept at the door has a key, and an outcome already.
+            take_out(tx, row, [place.position for place in later])
+            gone += later
+    if gone:
+        _drop_prints(tx, seq, stretch[0], gone)
+    return len(gone)
+
+
+def _is_later(place: Place, doubled: set[bytes], seen: set[bytes]) -> bool:
+    """Whether an item's key was seen before; it is from now on."""
+    if place.key is None or place.key[:PRINT_BYTES] not in doubled:
+        return False
+    is_later = place.key in seen
+    seen.add(place.key)
+    return is_later
+
+
+def _drop_prints(tx: Tx, seq: int, first: int, gone: Sequence[Place]) -> None:
+    """Drop the prints of what was taken out of what landed together."""
+    keys = sorted(place.key for place in gone if place.key is not None)
+    for part, some in groupby(keys, key=part_of):
+        own = (prints.c.part == part, prints.c.job == seq, prints.c.first == first)
+        row = tx.execute(select(prints).where(*own)).one()
+        drop_each(tx, row, Counter(key[:PRINT_BYTES] for key in some))
 
 
 def counts(row: Row[Any], distinct: int) -> dict[str, int]:

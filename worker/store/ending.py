@@ -9,13 +9,14 @@ from sqlalchemy import Row, exists, func, insert, or_, select, update
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import FINAL, JobId, JobState, JobStatus, sources_of
-from worker.store import duplicates, purging
+from worker.store import duplicates, pages, purging
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
 from worker.store.origins import check_digest, check_fresh
+from worker.store.ranges import reached_by_ranges
 from worker.store.reading import status_of, tally_of
 from worker.store.recording import counts_of, end_code, end_ranges
-from worker.store.tables import EPOCH, batches, items, jobs, targets
+from worker.store.tables import EPOCH, batches, jobs, targets
 from worker.store.transaction import Tx, job_row, locked_job_row
 
 #: The state in which a job ends that was ended with a wish.
@@ -167,15 +168,9 @@ def _cover_the_rest(
     tx: Tx, row: Row[Any], now: datetime, *, code: str, message: str | None
 ) -> None:
     """One range over all positions that no range covers, ended at once."""
-    reached = tx.execute(
-        select(func.coalesce(func.max(batches.c.last), -1)).where(batches.c.job == row.seq)
-    ).scalar_one()
-    first, last = tx.execute(
-        select(func.min(items.c.position), func.max(items.c.position)).where(
-            items.c.job == row.seq, items.c.position > reached
-        )
-    ).one()
-    if first is not None:
+    first = pages.first_beyond(tx, row.seq, reached_by_ranges(tx, row.seq))
+    last = pages.last_of(tx, row.seq)
+    if first is not None and last is not None:
         new: dict[str, Any] = {"state": "ready", **counts_of(tx, row.seq, first, last)}
         tx.execute(insert(batches).values(job=row.seq, first=first, last=last, **new))
         tx.gained.add_range(row.target, new)

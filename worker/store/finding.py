@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, update
 
 from worker.errors import LeaseLost
 from worker.job import Job, JobId, JobState
+from worker.store import pages
 from worker.store.base import Chunk
 from worker.store.landing import insert_landed
-from worker.store.tables import items, jobs, strays, targets
+from worker.store.prints import of_job
+from worker.store.tables import jobs, prints, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
-
-#: Names of one statement.
-AT_ONCE = 500
 
 
 def begin_find(tx: Tx, job: JobId, holder: str) -> int:
@@ -41,26 +40,24 @@ def freeze(tx: Tx, job: JobId, frozen: Mapping[str, Any], holder: str) -> Job:
 def clear_found(tx: Tx, job: JobId, holder: str, limit: int) -> bool:
     """Drop up to so many items of an earlier find; True when none is left."""
     row = _held(tx, job, holder)
-    chosen = select(items.c.position).where(items.c.job == row.seq).limit(limit)
-    positions = list(tx.execute(chosen).scalars())
-    for start in range(0, len(positions), AT_ONCE):
-        some = positions[start : start + AT_ONCE]
-        tx.execute(delete(strays).where(strays.c.job == row.seq, strays.c.position.in_(some)))
-        tx.execute(delete(items).where(items.c.job == row.seq, items.c.position.in_(some)))
-    left = jobs.c["items"] - len(positions)
+    dropped = pages.drop_some(tx, row.seq, limit)
+    left = jobs.c["items"] - dropped
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(items=left))
-    return len(positions) < limit
+    if pages.first_beyond(tx, row.seq, -1) is not None:
+        return False
+    tx.execute(delete(prints).where(of_job(row.seq)))
+    return True
 
 
 def land_found(tx: Tx, job: JobId, chunk: Chunk, holder: str) -> None:
     """Insert what a find brought, unless it is there from a try whose end was not heard."""
     row = _held(tx, job, holder)
     now = tx.now()
-    reached = tx.execute(select(func.max(items.c.position)).where(items.c.job == row.seq))
-    if (last := reached.scalar_one()) is not None and last >= chunk.items[0].position:
+    reached = pages.last_of(tx, row.seq)
+    if reached is not None and reached >= chunk.first:
         return
     insert_landed(tx, row.seq, chunk, now)
-    count = jobs.c["items"] + len(chunk.items)
+    count = jobs.c["items"] + chunk.count
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(items=count, fed_at=now))
 
 

@@ -1,28 +1,32 @@
 """How an item is dropped from jobs that have settled."""
 
-from sqlalchemy import and_, delete, select
+from itertools import groupby
+from operator import itemgetter
 
+from sqlalchemy import select
+
+from worker.store import prints as printing
 from worker.store.base import Forgotten, Who
-from worker.store.tables import items, jobs, strays
+from worker.store.pages import rows_between, take_out
+from worker.store.tables import jobs
 from worker.store.transaction import Tx
 
 
 def forget(tx: Tx, target: str, key: bytes, who: Who) -> Forgotten:
-    """Delete the rows of a key in settled jobs; the event names no item."""
-    places = tx.execute(
-        select(items.c.job, items.c.position, jobs.c.finished_at)
-        .join(jobs, jobs.c.seq == items.c.job)
-        .where(items.c.key == key)
-    ).all()
-    settled = [place for place in places if place.finished_at is not None]
-    for place in settled:
-        for table in (strays, items):
-            tx.execute(
-                delete(table).where(
-                    and_(table.c.job == place.job, table.c.position == place.position)
-                )
-            )
-    kept = len(places) - len(settled)
-    detail = {"jobs": len(settled), "kept": kept}
+    """Drop a key's items from settled jobs; the event names no item."""
+    places = sorted((job, place.position) for job, place in printing.found(tx, key))
+    forgotten = kept = 0
+    for job, some in groupby(places, key=itemgetter(0)):
+        positions = [position for _, position in some]
+        finished_at = tx.execute(select(jobs.c.finished_at).where(jobs.c.seq == job)).scalar_one()
+        if finished_at is None:
+            kept += len(positions)
+            continue
+        for position in positions:
+            for row in rows_between(tx, job, position, position):
+                take_out(tx, row, [position])
+        printing.drop(tx, job, key)
+        forgotten += len(positions)
+    detail = {"jobs": forgotten, "kept": kept}
     tx.note("item.forgotten", now=tx.now(), target=target, who=who, detail=detail)
-    return Forgotten(forgotten=len(settled), kept=kept)
+    return Forgotten(forgotten=forgotten, kept=kept)

@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
+from worker.store import pages, prints
 from worker.store.base import Chunk, Sealed
 from worker.store.origins import check_parent, check_plan, take_query
 from worker.store.tables import chunks, jobs, strays, targets
@@ -25,8 +26,8 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk, *, is_planned: bool) -> tuple[Row[
     follow in the same transaction.
     """
     counts: dict[str, Any] = {
-        "items": len(chunk.items),
-        "duplicates": chunk.given - len(chunk.items),
+        "items": chunk.count,
+        "duplicates": chunk.given - chunk.count,
         "chunks": 1,
     }
     if is_planned:
@@ -35,7 +36,7 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk, *, is_planned: bool) -> tuple[Row[
     state = JobState.RUNNING if is_planned else JobState.PLANNING
     row, is_new = _insert_job(tx, job, state, **counts)
     if is_new:
-        new = {"items": len(chunk.items), "bytes": chunk.size, "digest": chunk.digest}
+        new = {"items": chunk.count, "bytes": chunk.size, "digest": chunk.digest}
         tx.execute(insert(chunks).values(job=row.seq, number=chunk.number, **new))
         insert_landed(tx, row.seq, chunk, row.created_at)
     elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
@@ -154,7 +155,7 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
         .values(
             job=seq,
             number=chunk.number,
-            items=len(chunk.items),
+            items=chunk.count,
             bytes=chunk.size,
             digest=chunk.digest,
         )
@@ -164,7 +165,7 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     if tx.first(new) is None:
         return _digest_of_chunk(tx, seq, chunk.number) or ""
     insert_landed(tx, seq, chunk, now)
-    count = jobs.c["items"] + len(chunk.items)
+    count = jobs.c["items"] + chunk.count
     still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
     fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
     if not tx.changed(fed.values(items=count, fed_at=now)):
@@ -174,13 +175,11 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
 
 def insert_landed(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> None:
     """Insert a chunk's items, and strays for those refused at the door."""
-    rows = [(seq, item.position, item.text, item.key) for item in chunk.items]
-    if rows:
-        tx.dialect.insert_items(tx.connection, rows)
+    pages.insert_rows(tx, list(pages.rows_of(seq, chunk.first, chunk.texts, chunk.keys)))
+    prints.insert_rows(tx, list(prints.rows_of(seq, chunk.first, chunk.keys)))
     refused = [
-        {"job": seq, "position": item.position, **mark_values(item.refusal, now)}
-        for item in chunk.items
-        if item.refusal is not None
+        {"job": seq, "position": position, **mark_values(refusal, now)}
+        for position, refusal in chunk.refusals.items()
     ]
     if refused:
         tx.execute(insert(strays), refused)

@@ -931,7 +931,7 @@ def _check_seal(row: JobRow, chunks: int) -> None:
         raise _wrong_state(row.job, "only an open job can be sealed")
     if any(number >= chunks for number in row.chunks):
         raise _wrong_state(row.job, f"it has more than {chunks} chunks")
-    sizes = (len(row.chunks[number].items) for number in row.chunks if number < chunks - 1)
+    sizes = (row.chunks[number].count for number in row.chunks if number < chunks - 1)
     if any(size != row.job.chunk_items for size in sizes):
         raise _wrong_state(row.job, f"every chunk but the last has {row.job.chunk_items} items")
 

@@ -29,7 +29,7 @@ def clear(row: JobRow, *, limit: int) -> bool:
 
 def land(row: JobRow, chunk: Chunk, now: datetime) -> None:
     """Take some of what was found, unless it is there already."""
-    if chunk.items[0].position in row.items:
+    if chunk.first in row.items:
         return
     for item in chunk.items:
         row.put(item, now)

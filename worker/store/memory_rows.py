@@ -11,7 +11,7 @@ from worker.batch import Batch, BatchState, Claimed
 from worker.breaking import CLOSED, Circuit
 from worker.call import Call
 from worker.errors import RefusedRequest
-from worker.item import Landed, Mark, OpenItem, from_json
+from worker.item import Landed, Mark, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
 from worker.store.base import SETTLING_TAKES, Chunk, Event, LeaseId, Protection, Who
 from worker.store.memory_orders import PurgeRow
@@ -174,14 +174,17 @@ class JobRow:
 
     def claimed(self, row: BatchRow) -> Claimed:
         """A range with its open items."""
-        places = self.positions(row.batch.first, row.batch.last)
-        open_items = tuple(
-            OpenItem(p, from_json(self.items[p].text), mark)
-            for p in places
-            if not (mark := self._mark_in(row, p)).is_final
+        marks = {
+            place: mark
+            for place in self.positions(row.batch.first, row.batch.last)
+            if not (mark := self._mark_in(row, place)).is_final
+        }
+        return Claimed(
+            row.batch,
+            list(marks),
+            [from_json(self.items[place].text) for place in marks],
+            {place: mark for place, mark in marks.items() if place in self.strays},
         )
-        strays = frozenset(i.position for i in open_items if i.position in self.strays)
-        return Claimed(row.batch, open_items, strays)
 
     def _mark_in(self, row: BatchRow, position: int) -> Mark:
         stray = self.strays.get(position)

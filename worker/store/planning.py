@@ -2,17 +2,28 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Row, func, or_, select, update
 
 from worker.job import Job, JobId, JobState
-from worker.store import duplicates
+from worker.store import duplicates, pages
 from worker.store.base import Chunk, Cut, Part
 from worker.store.ending import end_unplanned
-from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, batches, items, jobs, strays, targets
+from worker.store.ranges import reached_by_ranges
+from worker.store.tables import (
+    OPEN_STRAYS,
+    PLACES_OF_A_PAGE,
+    STRAY_COLUMNS,
+    batches,
+    jobs,
+    strays,
+    targets,
+)
+from worker.store.tables import pages as paged
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
 
@@ -40,10 +51,7 @@ def count_items(tx: Tx, job: JobId) -> Job:
     # A job that ended meanwhile was counted when it did.
     if row.state != JobState.PLANNING:
         return as_job(row)
-    count = tx.execute(
-        select(func.count()).select_from(items).where(items.c.job == row.seq)
-    ).scalar_one()
-    values = duplicates.counts(row, count)
+    values = duplicates.counts(row, pages.count_of(tx, row.seq))
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
     return as_job(job_row(tx, job))
 
@@ -51,76 +59,73 @@ def count_items(tx: Tx, job: JobId) -> Job:
 def places(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, int, bool]]:
     """(position, bytes, is open) beyond a position."""
     seq = job_row(tx, job).seq
-    read: list[tuple[int, int, bool]] = []
-    while len(read) < limit:
-        first, last = stretch(tx, seq, read[-1][0] if read else after, limit - len(read))
-        if last < first:
-            break
-        read += _places_between(tx, seq, first, last)
-    return read
-
-
-def _places_between(tx: Tx, seq: int, first: int, last: int) -> list[tuple[int, int, bool]]:
-    """(position, bytes, is open) of a stretch."""
-    found = tx.execute(
-        select(items.c.position, func.length(items.c.item), items.c.key.is_not(None))
-        .where(items.c.job == seq, items.c.position.between(first, last))
-        .order_by(items.c.position)
-    )
-    return [(position, size, bool(is_open)) for position, size, is_open in found]
+    return [
+        (place.position, len(place.text), place.key is not None)
+        for place in pages.items_beyond(tx, seq, after, limit)
+    ]
 
 
 def parts(tx: Tx, job: JobId, after: int, *, size: int, limit: int) -> Sequence[Part]:
-    """Full parts of `size` items beyond a position, summed up by the database."""
-    seq = job_row(tx, job).seq
-    first, last = stretch(tx, seq, after, limit)
-    number = func.row_number().over(order_by=items.c.position)
-    numbered = (
-        select(
-            items.c.position,
-            func.length(items.c.item).label("length"),
-            items.c.key,
-            ((number - 1) // size).label("part"),
-        )
-        .where(items.c.job == seq, items.c.position.between(first, last))
-        .subquery()
-    )
-    found = tx.execute(
-        select(
-            func.min(numbered.c.position).label("first"),
-            func.max(numbered.c.position).label("last"),
-            func.count().label("number"),
-            func.count(numbered.c.key).label("open"),
-            func.sum(numbered.c.length).label("bytes"),
-        )
-        .group_by(numbered.c.part)
-        .having(func.count() == size)
-        .order_by(func.min(numbered.c.position))
-    )
-    return [Part(one.first, one.last, one.number, one.open, int(one.bytes)) for one in found]
+    """Full parts of `size` items beyond a position.
 
-
-def stretch(tx: Tx, seq: int, after: int, length: int) -> tuple[int, int]:
-    """From the first item beyond a position, so many places; (0, -1) at the end.
-
-    What is read is bounded by its places: a limit on rows alone would let the
-    database choose to sort all that is left of the job, once a stride.
+    Of pages without a hole the texts are not read: what a part holds of them is
+    reckoned, and its bytes are those of all its pages.
     """
-    beyond = (items.c.job == seq, items.c.position > after)
-    first = tx.execute(select(func.min(items.c.position)).where(*beyond)).scalar_one()
-    return (0, -1) if first is None else (first, first + length - 1)
+    seq = job_row(tx, job).seq
+    most = 1 + limit // PLACES_OF_A_PAGE
+    known = (paged.c.first, paged.c.last, paged.c["items"], paged.c.keyed, paged.c.bytes)
+    rows = pages.rows_beyond(tx, seq, after, most, *known)
+    even = list(takewhile(_is_even, rows))
+    if not even:
+        return _exact_parts(tx, seq, after, size=size, limit=limit)
+    # Whoever asks again goes on behind the last full part.
+    return list(_even_parts(even, after, size)) or _exact_parts(
+        tx, seq, after, size=size, limit=limit
+    )
+
+
+def _is_even(row: Row[Any]) -> bool:
+    """Whether every place of a page holds an item that can be sent."""
+    return bool(row.keyed == row.items == row.last - row.first + 1)
+
+
+def _even_parts(rows: Sequence[Row[Any]], after: int, size: int) -> Iterator[Part]:
+    """Full parts of pages without a hole."""
+    first, count, weight = 0, 0, 0
+    for row in rows:
+        position = max(row.first, after + 1)
+        while position <= row.last:
+            first = position if not count else first
+            weight = weight + row.bytes if count else row.bytes
+            taken = min(size - count, row.last - position + 1)
+            count += taken
+            position += taken
+            if count == size:
+                yield Part(first, position - 1, size, size, weight)
+                count = 0
+
+
+def _exact_parts(tx: Tx, seq: int, after: int, *, size: int, limit: int) -> list[Part]:
+    """Full parts, each item looked at."""
+    read = list(pages.items_beyond(tx, seq, after, limit))
+    # Large holes are not looked beyond, so that what is read of a part is bounded.
+    read = [place for place in read if place.position < read[0].position + limit]
+    return [
+        Part(
+            first=some[0].position,
+            last=some[-1].position,
+            items=size,
+            open_items=sum(place.key is not None for place in some),
+            bytes=sum(len(place.text) for place in some),
+        )
+        for start in range(0, len(read) - size + 1, size)
+        for some in [read[start : start + size]]
+    ]
 
 
 def last_cut(tx: Tx, job: JobId) -> int:
     """The last position that a batch covers, or -1."""
-    row = job_row(tx, job)
-    found = tx.first(
-        select(batches.c.last)
-        .where(batches.c.job == row.seq)
-        .order_by(batches.c.first.desc())
-        .limit(1)
-    )
-    return -1 if found is None else int(found.last)
+    return reached_by_ranges(tx, job_row(tx, job).seq)
 
 
 def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
@@ -191,13 +196,7 @@ def _first_uncut(tx: Tx, seq: int) -> int | None:
     A planner that lost its right, with other settings, cuts at other places;
     what it brings late must not overlap what is there.
     """
-    reached = select(func.coalesce(func.max(batches.c.last), -1)).where(batches.c.job == seq)
-    found: int | None = tx.execute(
-        select(func.min(items.c.position)).where(
-            items.c.job == seq, items.c.position > reached.scalar_subquery()
-        )
-    ).scalar_one()
-    return found
+    return pages.first_beyond(tx, seq, reached_by_ranges(tx, seq))
 
 
 def start(tx: Tx, job: JobId) -> bool:
@@ -226,13 +225,7 @@ def start(tx: Tx, job: JobId) -> bool:
 def content(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, str, bytes | None]]:
     """(position, text, key) of the next places."""
     seq = job_row(tx, job).seq
-    first, last = stretch(tx, seq, after, limit)
-    found = tx.execute(
-        select(items.c.position, items.c.item, items.c.key)
-        .where(items.c.job == seq, items.c.position.between(first, last))
-        .order_by(items.c.position)
-    )
-    return [(position, text, key) for position, text, key in found]
+    return list(pages.items_beyond(tx, seq, after, limit))
 
 
 def hold(tx: Tx, job: JobId, reason: str, digest: str | None) -> bool:

@@ -4,11 +4,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    create_engine,
+    event,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from worker.errors import BadConfiguration
+from worker.store.tables import PLACES_OF_A_PAGE, insertion
 
 #: The server's clock, which goes on within a transaction, in milliseconds.
 NOW = text("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
@@ -99,45 +116,32 @@ class PostgresqlDialect:
     def sweep(self) -> None:
         """The server's own vacuum does it."""
 
-    def items_of(
-        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
-    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
-        """One index scan a range, one row a range, one statement whatever their number."""
-        jobs, firsts, lasts = (list(part) for part in zip(*ranges, strict=True))
-        found = connection.execute(_ITEMS_OF, {"jobs": jobs, "firsts": firsts, "lasts": lasts})
-        return {
-            (job, first): list(zip(positions, texts, strict=True))
-            for job, first, positions, texts in found
-            if positions is not None
-        }
+    def texts_of(
+        self, connection: Connection, stretches: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int, str]]:
+        """One index scan a stretch, one statement whatever their number."""
+        jobs, firsts, lasts = (list(part) for part in zip(*stretches, strict=True))
+        of = {"jobs": jobs, "firsts": firsts, "lasts": lasts}
+        return [(job, page, texts) for job, page, texts in connection.execute(_TEXTS_OF, of)]
 
-    def protected_of(
-        self,
-        connection: Connection,
-        ranges: Sequence[tuple[int, int, int]],
-        *,
-        target: str,
-        now: int,
-    ) -> list[tuple[int, int, bytes]]:
-        """One index scan a range, one look into the keys an item, one statement."""
-        jobs, firsts, lasts = (list(part) for part in zip(*ranges, strict=True))
-        of = {"jobs": jobs, "firsts": firsts, "lasts": lasts, "target": target, "now": now}
-        return [(job, at, key) for job, at, key in connection.execute(_PROTECTED_OF, of)]
+    def is_inside(self, column: Any, part: bytes) -> ColumnElement[bool]:
+        """By SQL's own word for it."""
+        return func.position(literal(part).op("IN")(column)) > 0
 
-    def insert_items(
-        self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        """Insert (job, position, item, key) in bulk."""
+        """A few are inserted, more are copied."""
         if len(rows) <= FEW_ROWS:
-            connection.exec_driver_sql(
-                "INSERT INTO items (job, position, item, key) VALUES (%s, %s, %s, %s)", list(rows)
-            )
+            given = rows[0] if len(rows) == 1 else list(rows)
+            connection.exec_driver_sql(insertion(table, "%b"), given)
             return
         driver: Any = connection.connection.driver_connection
-        copy_in = "COPY items (job, position, item, key) FROM STDIN (FORMAT BINARY)"
+        names = ", ".join(column.name for column in table.c)
+        copy_in = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
         try:
             with driver.cursor() as cursor, cursor.copy(copy_in) as copy:
-                copy.set_types(("int8", "int8", "text", "bytea"))
+                copy.set_types([_TYPES[type(column.type)] for column in table.c])
                 for row in rows:
                     copy.write_row(row)
         # The driver is used directly here, so its error is not wrapped yet.
@@ -147,38 +151,28 @@ class PostgresqlDialect:
             ) from error
 
 
-#: A join by BETWEEN without LATERAL reads the whole job for each range.
-_ITEMS_OF = text(
-    """
-    SELECT r.job, r.first, one.positions, one.texts
+#: What the types of our columns are called here.
+_TYPES = {
+    BigInteger: "int8",
+    Integer: "int4",
+    LargeBinary: "bytea",
+    SmallInteger: "int2",
+    Text: "text",
+}
+
+#: A join by BETWEEN without LATERAL reads the whole job for each stretch.
+_TEXTS_OF = text(
+    f"""
+    SELECT p.job, p.first, p.texts
     FROM unnest(CAST(:jobs AS bigint[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[]))
         AS r (job, first, last),
     LATERAL (
-        SELECT array_agg(i.position ORDER BY i.position) AS positions,
-               array_agg(i.item ORDER BY i.position) AS texts
-        FROM items i
-        WHERE i.job = r.job AND i.position BETWEEN r.first AND r.last
-    ) AS one
-    """
-)
-
-
-#: The limits keep the planner from reading all protected keys for each range.
-_PROTECTED_OF = text(
-    """
-    SELECT r.job, i.position, i.key
-    FROM unnest(CAST(:jobs AS bigint[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[]))
-        AS r (job, first, last),
-    LATERAL (
-        SELECT one.position, one.key FROM items one
-        WHERE one.job = r.job AND one.position BETWEEN r.first AND r.last OFFSET 0
-    ) AS i,
-    LATERAL (
-        SELECT 1 FROM protected p
-        WHERE p.target = :target AND p.key = i.key AND (p.until IS NULL OR p.until > :now)
-        LIMIT 1
-    ) AS kept
-    """
+        SELECT * FROM pages
+        WHERE pages.job = r.job AND pages.first BETWEEN r.first - {PLACES_OF_A_PAGE - 1} AND r.last
+            AND pages.last >= r.first
+        OFFSET 0
+    ) AS p
+    """  # noqa: S608
 )
 
 

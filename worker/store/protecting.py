@@ -8,17 +8,21 @@ they are counted here. Many keys take seconds to write, so it is not held before
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Row, and_, case, delete, func, select
+from sqlalchemy import Row, and_, delete, select
 
 from worker.errors import RefusedRequest
 from worker.guarding import PROTECTED
 from worker.job import JobId
+from worker.store import prints
 from worker.store.base import Protected, Protection, Unprotected, Who
 from worker.store.claiming import lock_target
 from worker.store.ranges import claimed_of, is_held, protected_in
-from worker.store.tables import batches, items, jobs, leases, protected, strays
+from worker.store.reading import row_at
+from worker.store.tables import batches, jobs, leases, protected
 from worker.store.transaction import Tx
 
 #: Keys named in one statement.
@@ -78,7 +82,7 @@ def unprotect(tx: Tx, target: str, keys: Collection[bytes], who: Who) -> Unprote
     for some in _parts(found):
         named = and_(protected.c.target == target, protected.c.key.in_(some))
         tx.execute(delete(protected).where(named))
-        kept.update(_kept(tx, some))
+        kept += _kept(tx, some)
     tx.note("keys.unprotected", now=now, target=target, who=who, detail=_told(found))
     return Unprotected(len(found), dict(kept))
 
@@ -145,41 +149,25 @@ def _out(tx: Tx, target: str, keys: Collection[bytes], now: datetime) -> int:
         if key in keys
     }
     still_open = {
-        (one.batch.seq, item.position) for one in claimed_of(tx, held) for item in one.items
+        (one.batch.seq, position) for one in claimed_of(tx, held) for position in one.positions
     }
     return len({key for place, key in named.items() if place in still_open})
 
 
-def _kept(tx: Tx, keys: Sequence[bytes]) -> dict[JobId, int]:
+def _kept(tx: Tx, keys: Sequence[bytes]) -> Counter[JobId]:
     """How many items of these keys were kept, by ended job that nobody tried again."""
     child = jobs.alias("child")
-    first = (
-        select(func.max(batches.c.first))
-        .where(batches.c.job == items.c.job, batches.c.first <= items.c.position)
-        .correlate(items)
-        .scalar_subquery()
-    )
-    of_range = and_(batches.c.job == items.c.job, batches.c.first == first)
-    of_place = and_(strays.c.job == items.c.job, strays.c.position == items.c.position)
-    code = case((strays.c.position.is_not(None), strays.c.code), else_=batches.c.code)
-    found = tx.execute(
-        select(jobs.c.id, func.count().label("number"))
-        .select_from(
-            items.join(jobs, jobs.c.seq == items.c.job)
-            .outerjoin(strays, of_place)
-            .outerjoin(batches, of_range)
-        )
-        .where(
-            items.c.key.in_(keys),
-            jobs.c.finished_at.is_not(None),
-            ~jobs.c.dry_run,
-            ~select(child.c.seq).where(child.c.parent == jobs.c.id).exists(),
-            code == PROTECTED,
-        )
-        .group_by(jobs.c.id, jobs.c.seq)
-        .order_by(jobs.c.seq)
-    )
-    return {JobId(row.id): row.number for row in found}
+    is_retried = select(child.c.seq).where(child.c.parent == jobs.c.id).exists()
+    ended = select(jobs.c.id).where(jobs.c.finished_at.is_not(None), ~jobs.c.dry_run, ~is_retried)
+    kept: Counter[JobId] = Counter()
+    for job, places in groupby(sorted(prints.found_of(tx, keys)), key=itemgetter(0)):
+        row = tx.first(ended.where(jobs.c.seq == job))
+        if row is None:
+            continue
+        for _, place in places:
+            known = row_at(tx, job, place.position)
+            kept[JobId(row.id)] += known is not None and known.code == PROTECTED
+    return +kept
 
 
 def _as_protection(row: Row[Any]) -> Protection:

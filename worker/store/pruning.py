@@ -10,16 +10,17 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, 
 
 from worker.errors import RefusedRequest
 from worker.job import FINAL, JobId, JobState
+from worker.store import pages
 from worker.store.base import APPROVAL_PATIENCE, KEPT_BRIEFLY, Outdated, Who
-from worker.store.planning import stretch
+from worker.store.prints import of_job
 from worker.store.tables import (
     Moment,
     batches,
     breaches,
     chunks,
     events,
-    items,
     jobs,
+    prints,
     strays,
 )
 from worker.store.transaction import Tx, locked_job_row
@@ -93,17 +94,13 @@ def prune(tx: Tx, job: JobId, limit: int) -> bool:
         tx.execute(mine.values(pruned_at=tx.now(), planner=PRUNER, query=None, frozen=None))
     elif row.planner != PRUNER:
         return True
-    first, last = stretch(tx, row.seq, -1, limit)
-    if last >= first:
-        for table in (strays, items):
-            tx.execute(
-                delete(table).where(table.c.job == row.seq, table.c.position.between(first, last))
-            )
+    if pages.drop_some(tx, row.seq, limit):
         return False
     if _drop_messages(tx, row.seq, limit):
         return False
     for table in (strays, chunks):
         tx.execute(delete(table).where(table.c.job == row.seq))
+    tx.execute(delete(prints).where(of_job(row.seq)))
     tx.execute(update(breaches).where(breaches.c.job == row.seq).values(first_ten="[]"))
     tx.execute(mine.values(planner=None))
     return True

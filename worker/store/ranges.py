@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any
 
 from sqlalchemy import (
@@ -21,14 +22,13 @@ from sqlalchemy import (
 
 from api_adapters.base import Verdict
 from worker.batch import Batch, BatchState, Claimed
-from worker.item import Mark, OpenItem, from_json, open_items
+from worker.item import Mark, all_from_json
 from worker.job import JobId, JobState
+from worker.store.pages import NO_TEXTS, Texts, keys_of, rows_between, texts_of
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,
-    Moment,
     batches,
-    items,
     jobs,
     protected,
     strays,
@@ -36,27 +36,24 @@ from worker.store.tables import (
 )
 from worker.store.transaction import Tx, as_mark
 
-#: Ranges whose items are read by one statement.
-RANGES_AT_ONCE = 50
 #: Rows that are named one by one in one statement.
 NAMES_AT_ONCE = 200
 
-#: (job, first) of a range; (position, text) of an item.
+#: (job, first) of a range.
 _Name = tuple[int, int]
-_Place = tuple[int, str]
 
 
 def claimed_of(tx: Tx, rows: Sequence[Row[Any]]) -> list[Claimed]:
     """Ranges with their open items; `rows` are of `batches`, with the `job_id`."""
-    single = [row for row in rows if row.first == row.last]
-    decided = [row for row in rows if row.first != row.last and row.verdict]
-    found = _single_items(tx, single) | _open_strays(tx, decided)
-    whole = [row for row in rows if row.first != row.last and not row.verdict]
-    for start in range(0, len(whole), RANGES_AT_ONCE):
-        some = whole[start : start + RANGES_AT_ONCE]
-        names = [(row.job, row.first, row.last) for row in some]
-        found |= tx.dialect.items_of(tx.connection, names)
-    return [_claimed(tx, row, found.get((row.job, row.first), [])) for row in rows]
+    texts = texts_of(tx, [(row.job, row.first, row.last) for row in rows])
+    return [_claimed(tx, row, texts.get(row.job, NO_TEXTS)) for row in rows]
+
+
+def reached_by_ranges(tx: Tx, seq: int) -> int:
+    """The last position of a job that a range covers, or -1."""
+    ranges = select(batches.c.last).where(batches.c.job == seq)
+    found = tx.first(ranges.order_by(batches.c.first.desc()).limit(1))
+    return -1 if found is None else int(found.last)
 
 
 def is_ready(now: datetime) -> Any:
@@ -99,14 +96,28 @@ def is_held(target: str, now: datetime) -> ColumnElement[bool]:
 def protected_in(
     tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime
 ) -> list[tuple[int, int, bytes]]:
-    """The (job, position, key) of all places of ranges whose key is protected."""
-    names = [(row.job, row.first, row.last) for row in rows]
-    moment = Moment().process_bind_param(now, tx.dialect.engine.dialect) or 0
-    found: list[tuple[int, int, bytes]] = []
-    for start in range(0, len(names), NAMES_AT_ONCE):
-        some = names[start : start + NAMES_AT_ONCE]
-        found += tx.dialect.protected_of(tx.connection, some, target=target, now=moment)
-    return found
+    """The (job, position, key) of all places of ranges whose key is protected.
+
+    The keys of the ranges are asked for, however many are protected.
+    """
+    places_by_key: dict[bytes, list[tuple[int, int]]] = {}
+    for row in rows:
+        for page in rows_between(tx, row.job, row.first, row.last):
+            for position, key in enumerate(keys_of(page), page.first):
+                if key is not None and row.first <= position <= row.last:
+                    places_by_key.setdefault(key, []).append((row.job, position))
+    return [
+        (job, position, key)
+        for key in _held(tx, list(places_by_key), target, now)
+        for job, position in places_by_key[key]
+    ]
+
+
+def _held(tx: Tx, keys: Sequence[bytes], target: str, now: datetime) -> Iterator[bytes]:
+    """Those of some keys that are protected."""
+    for start in range(0, len(keys), NAMES_AT_ONCE):
+        some = protected.c.key.in_(keys[start : start + NAMES_AT_ONCE])
+        yield from tx.execute(select(protected.c.key).where(is_held(target, now), some)).scalars()
 
 
 def kept_in(
@@ -129,7 +140,7 @@ def guarded(claimed: Sequence[Claimed], kept: set[tuple[int, int]] | None) -> li
 
 def _guarded(one: Claimed, kept: set[tuple[int, int]]) -> Claimed:
     """A range with which of its open items must stay."""
-    held = frozenset(i.position for i in one.items if (one.batch.seq, i.position) in kept)
+    held = frozenset(at for at in one.positions if (one.batch.seq, at) in kept)
     return replace(one, protected=held) if held else one
 
 
@@ -184,48 +195,20 @@ def among(
         yield or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
 
 
-def _single_items(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[_Place]]:
-    """The items of ranges of one position, of which thousands may share a call."""
-    names = [(row.job, row.first) for row in rows]
-    found: dict[_Name, list[_Place]] = {}
-    for some in among(tx, names, items.c.job, items.c.position):
-        for item in tx.execute(select(items.c.job, items.c.position, items.c.item).where(some)):
-            found[item.job, item.position] = [(item.position, item.item)]
-    return found
-
-
-def _open_strays(tx: Tx, rows: Sequence[Row[Any]]) -> dict[_Name, list[_Place]]:
-    """The items that are still open in ranges that have their verdict."""
-    found: dict[_Name, list[_Place]] = {}
-    for row in rows:
-        is_open = and_(
-            strays.c.job == row.job,
-            strays.c.position.between(row.first, row.last),
-            strays.c.verdict.is_(None),
-        )
-        chosen = (
-            select(items.c.position, items.c.item)
-            .join(strays, and_(strays.c.job == items.c.job, strays.c.position == items.c.position))
-            .where(is_open)
-            .order_by(items.c.position)
-        )
-        found[row.job, row.first] = [(position, text) for position, text in tx.execute(chosen)]
-    return found
-
-
-def _claimed(tx: Tx, row: Row[Any], found: Sequence[_Place]) -> Claimed:
+def _claimed(tx: Tx, row: Row[Any], texts: Texts) -> Claimed:
     """One range with the open ones of its items."""
     batch = batch_of(row)
+    positions, found = texts.between(row.first, row.last)
     if not batch.strays:
-        return Claimed(batch, open_items(found, batch.mark))
-    marks = _stray_marks(tx, row)
-    still_open = tuple(
-        OpenItem(at, from_json(text), marks.get(at, batch.mark))
-        for at, text in found
-        if not marks.get(at, batch.mark).is_final
+        return Claimed(batch, positions, all_from_json(found))
+    known = _stray_marks(tx, row)
+    is_open = [not known.get(position, batch.mark).is_final for position in positions]
+    return Claimed(
+        batch,
+        list(compress(positions, is_open)),
+        all_from_json(compress(found, is_open)),
+        {position: mark for position, mark in known.items() if not mark.is_final},
     )
-    open_strays = frozenset(place for place, mark in marks.items() if not mark.is_final)
-    return Claimed(batch, still_open, open_strays)
 
 
 def _stray_marks(tx: Tx, row: Row[Any]) -> Mapping[int, Mark]:

@@ -15,8 +15,10 @@ from sqlalchemy import Row, Select, and_, func, or_, select
 from api_adapters.base import Verdict
 from worker.item import Mark, Outcome, from_json
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
+from worker.store import prints
 from worker.store.base import Event, Mention, Page
 from worker.store.origins import check_kept
+from worker.store.pages import NO_TEXTS, Place, first_beyond, items_beyond, texts_of
 from worker.store.ranges import is_ready
 from worker.store.ringing import BELL_PATIENCE
 from worker.store.tables import (
@@ -25,7 +27,6 @@ from worker.store.tables import (
     batches,
     bells,
     events,
-    items,
     jobs,
     leases,
     strays,
@@ -184,24 +185,17 @@ def _read(
     first = max(after + 1, ranges[0].first)
     last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
     # Where ranges between them were left out, their items are not read.
-    spans = [
-        items.c.position.between(max(first, row.first), row.last)
-        for row in ranges
-        if row.first <= last
-    ]
-    found = tx.execute(
-        select(items.c.position, items.c.item)
-        .where(
-            items.c.job == seq,
-            items.c.position.between(first, last),
-            *([or_(*spans)] if verdict else []),
-        )
-        .order_by(items.c.position)
-    ).all()
+    spans = [(first, last)]
+    if verdict is not None:
+        spans = [
+            (max(first, row.first), min(row.last, last)) for row in ranges if row.first <= last
+        ]
+    texts = texts_of(tx, [(seq, begin, end) for begin, end in spans]).get(seq, NO_TEXTS)
+    found = [one for span in spans for one in zip(*texts.between(*span), strict=True)]
     if not found:
         # Only holes are left of these places.
         return iter([(last, None, 0)])
-    marks = _stray_marks(tx, seq, found[0].position, found[-1].position)
+    marks = _stray_marks(tx, seq, found[0][0], found[-1][0])
     return _merge(found, ranges, marks)
 
 
@@ -254,51 +248,50 @@ def _merge(
 
 def _is_more(tx: Tx, seq: int, after: int) -> bool:
     """Whether items lie beyond a position."""
-    beyond = select(items.c.position).where(items.c.job == seq, items.c.position > after)
-    return tx.first(beyond.order_by(items.c.position).limit(1)) is not None
+    return first_beyond(tx, seq, after) is not None
 
 
 def mentions(tx: Tx, key: bytes, limit: int) -> Sequence[Mention]:
     """Every job that named a key, newest first."""
-    rows = tx.execute(
-        select(jobs, items.c.position, items.c.item)
-        .join(items, items.c.job == jobs.c.seq)
-        .where(items.c.key == key)
-        .order_by(jobs.c.seq.desc())
-        .limit(limit)
-    ).all()
-    return [
-        Mention(
-            job=JobId(row.id),
-            state=JobState(row.state),
-            outcome=_outcome_at(tx, row),
-            requested_by=row.requested_by,
-            created_at=row.created_at,
+    told: list[Mention] = []
+    for job, place in prints.found(tx, key):
+        row = tx.execute(select(jobs).where(jobs.c.seq == job)).one()
+        told.append(
+            Mention(
+                job=JobId(row.id),
+                state=JobState(row.state),
+                outcome=_outcome_at(tx, job, place),
+                requested_by=row.requested_by,
+                created_at=row.created_at,
+            )
         )
-        for row in rows
-    ]
+        if len(told) == limit:
+            break
+    return told
 
 
-def _outcome_at(tx: Tx, row: Row[Any]) -> Outcome:
+def _outcome_at(tx: Tx, job: int, place: Place) -> Outcome:
     """What is known of one place."""
-    stray = tx.first(
-        select(strays).where(strays.c.job == row.seq, strays.c.position == row.position)
-    )
-    found = stray or tx.first(
+    found = row_at(tx, job, place.position)
+    mark, moment = (as_mark(found), found.decided_at) if found else (Mark(), None)
+    return Outcome(place.position, from_json(place.text), mark, moment)
+
+
+def row_at(tx: Tx, job: int, position: int) -> Row[Any] | None:
+    """The stray or else the range that tells of a place; None where nothing is known."""
+    stray = tx.first(select(strays).where(strays.c.job == job, strays.c.position == position))
+    return stray or tx.first(
         select(batches)
-        .where(batches.c.job == row.seq, batches.c.first <= row.position)
+        .where(batches.c.job == job, batches.c.first <= position)
         .order_by(batches.c.first.desc())
         .limit(1)
     )
-    mark, moment = (as_mark(found), found.decided_at) if found else (Mark(), None)
-    return Outcome(row.position, from_json(row.item), mark, moment)
 
 
 def sample(tx: Tx, job: JobId, limit: int) -> Sequence[str]:
     """The first items of a job, as JSON texts."""
     seq = job_row(tx, job).seq
-    chosen = select(items.c.item).where(items.c.job == seq).order_by(items.c.position)
-    return list(tx.execute(chosen.limit(limit)).scalars())
+    return [place.text for place in items_beyond(tx, seq, -1, limit)]
 
 
 def newest_events(tx: Tx, job: JobId | None, limit: int) -> Sequence[Event]:

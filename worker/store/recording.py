@@ -13,6 +13,7 @@ from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
+from worker.store.pages import count_between
 from worker.store.ranges import among, claimed_of, has_protected, protected_in
 from worker.store.tables import (
     EPOCH,
@@ -21,7 +22,6 @@ from worker.store.tables import (
     Moment,
     batches,
     breaches,
-    items,
     jobs,
     leases,
     protected,
@@ -246,8 +246,6 @@ def split(tx: Tx, seq: int, first: int, middle: int) -> int:
 
 def counts_of(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
     """The items and strays of a part, counted."""
-    within = (items.c.job == seq, items.c.position.between(first, last))
-    number = tx.execute(select(func.count()).select_from(items).where(*within)).scalar_one()
     found = tx.execute(
         select(strays.c.verdict, func.count().label("number"))
         .where(strays.c.job == seq, strays.c.position.between(first, last))
@@ -255,7 +253,7 @@ def counts_of(tx: Tx, seq: int, first: int, last: int) -> dict[str, int]:
     )
     by_verdict = {row.verdict: row.number for row in found}
     return {
-        "items": number,
+        "items": count_between(tx, seq, first, last),
         **{name: by_verdict.get(verdict.value, 0) for verdict, name in STRAY_COLUMNS.items()},
         OPEN_STRAYS: by_verdict.get(None, 0),
     }

@@ -7,9 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import QueuePool
+
+from worker.store.tables import PLACES_OF_A_PAGE, insertion
 
 #: The engine's clock in milliseconds; SQLite has no finer one.
 NOW = text("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)")
@@ -22,17 +34,7 @@ BUSY_SECONDS = 10
 WRITTEN_ANEW_UP_TO = 128 * 1024 * 1024
 
 
-_ITEMS_OF = (
-    "SELECT position, item FROM items WHERE job = ? AND position BETWEEN ? AND ? ORDER BY position"
-)
-
-
-#: CROSS JOIN is the order in which it reads: never all protected keys.
-_PROTECTED_OF = (
-    "SELECT i.position, i.key FROM items i CROSS JOIN protected p"
-    " WHERE i.job = ? AND i.position BETWEEN ? AND ? AND p.target = ? AND p.key = i.key"
-    " AND (p.until IS NULL OR p.until > ?)"
-)
+_TEXTS_OF = "SELECT first, texts FROM pages WHERE job = ? AND first BETWEEN ? AND ? AND last >= ?"
 
 
 class SqliteDialect:
@@ -95,42 +97,27 @@ class SqliteDialect:
                 connection.exec_driver_sql("VACUUM")
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def items_of(
-        self, connection: Connection, ranges: Sequence[tuple[int, int, int]]
-    ) -> dict[tuple[int, int], list[tuple[int, str]]]:
-        """One index scan a range; a statement costs next to nothing here."""
-        return {
-            (job, first): [
-                (position, item)
-                for position, item in connection.exec_driver_sql(_ITEMS_OF, (job, first, last))
-            ]
-            for job, first, last in ranges
-        }
-
-    def protected_of(
-        self,
-        connection: Connection,
-        ranges: Sequence[tuple[int, int, int]],
-        *,
-        target: str,
-        now: int,
-    ) -> list[tuple[int, int, bytes]]:
-        """One index scan a range, one look into the keys an item."""
+    def texts_of(
+        self, connection: Connection, stretches: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int, str]]:
+        """One index scan a stretch; a statement costs next to nothing here."""
         return [
-            (job, position, key)
-            for job, first, last in ranges
-            for position, key in connection.exec_driver_sql(
-                _PROTECTED_OF, (job, first, last, target, now)
+            (job, page, texts)
+            for job, first, last in stretches
+            for page, texts in connection.exec_driver_sql(
+                _TEXTS_OF, (job, first - PLACES_OF_A_PAGE + 1, last, first)
             )
         ]
 
-    def insert_items(
-        self, connection: Connection, rows: Sequence[tuple[int, int, str, bytes | None]]
+    def is_inside(self, column: Any, part: bytes) -> ColumnElement[bool]:
+        """SQLite looks into bytes as it does into texts."""
+        return func.instr(column, part) > 0
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        """Insert (job, position, item, key) in bulk."""
-        connection.exec_driver_sql(
-            "INSERT INTO items (job, position, item, key) VALUES (?, ?, ?, ?)", list(rows)
-        )
+        """By the driver's executemany."""
+        connection.exec_driver_sql(insertion(table, "?"), list(rows))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -218,16 +219,36 @@ chunks = Table(
     sqlite_with_rowid=False,
 )
 
-items = Table(
-    "items",
+#: The most places of a page. Stores hold such pages: it is never made larger.
+PLACES_OF_A_PAGE = 1_000
+
+#: A job's items, many places a row; pages of a job have no place in common.
+pages = Table(
+    "pages",
     metadata,
     Column("job", Number, primary_key=True, autoincrement=False),
-    Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("item", Text, nullable=False),
-    # None for an item that was refused at the door.
-    Column("key", LargeBinary(16)),
-    Index("items_by_key", "key"),
-    sqlite_with_rowid=False,
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    # How many items lie in it: duplicates leave holes. And how many have a key:
+    # one that was refused at the door has none.
+    Column("items", Integer, nullable=False),
+    Column("keyed", Integer, nullable=False),
+    # Of the texts, without the ends of their lines.
+    Column("bytes", Integer, nullable=False),
+    # A line a place; 16 bytes a place.
+    Column("texts", Text, nullable=False),
+    Column("keys", LargeBinary, nullable=False),
+)
+
+#: The first eight bytes of every key: a row for each of 64 parts of what landed together.
+prints = Table(
+    "prints",
+    metadata,
+    Column("part", SmallInteger, primary_key=True, autoincrement=False),
+    Column("job", Number, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("prints", LargeBinary, nullable=False),
 )
 
 #: Counts of a range's strays: one column a verdict, and one for the open ones.
@@ -384,3 +405,10 @@ looks = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
 )
+
+
+def insertion(table: Table, parameter: str) -> str:
+    """The statement that inserts one row, for a driver whose parameters look so."""
+    names = ", ".join(column.name for column in table.c)
+    values = ", ".join([parameter] * len(table.c))
+    return f"INSERT INTO {table.name} ({names}) VALUES ({values})"  # noqa: S608

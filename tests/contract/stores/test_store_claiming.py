@@ -32,7 +32,7 @@ def test_a_claim_takes_a_batch_with_its_items(store: Store, steps: Steps) -> Non
     assert (claimed.batch.first, claimed.batch.last, claimed.batch.items) == (0, 1, 2)
     assert [item.item for item in claimed.items] == ["a", {"id": 7}]
     assert [item.mark for item in claimed.items] == [Mark(), Mark()]
-    assert claimed.open_strays == frozenset()
+    assert claimed.marks == {}
     assert claim.target == "crm"
 
 

@@ -13,6 +13,7 @@ from tests.factories import (
     chunk_of,
     final,
     keys,
+    landed,
     new_job,
     some_id,
 )
@@ -291,3 +292,34 @@ def test_a_job_that_does_not_run_waits_for_nothing(store: Store, steps: Steps) -
 
     waits = [store.status(job).waiting_for for job in (paused, ending, ended)]
     assert waits == [None, None, None]
+
+
+def test_two_keys_that_begin_alike_are_two_items(store: Store, steps: Steps) -> None:
+    one, other = (landed(at, f"k{at}")._replace(key=b"12345678" + bytes([at]) * 8) for at in (1, 2))
+    again = landed(3, "again")._replace(key=one.key)
+    job = steps.planned(steps.submitted([one, other, again]))
+    steps.record(steps.claim())
+    assert store.settle(job)
+
+    assert store.job(job).items == 2
+    assert other.key
+    assert [found.outcome.position for found in store.mentions(other.key, limit=9)] == [2]
+    assert store.forget("crm", other.key, Who()).forgotten == 1
+    assert store.mentions(other.key, limit=9) == []
+    assert one.key
+    assert [found.outcome.position for found in store.mentions(one.key, limit=9)] == [1]
+
+
+def test_an_item_is_found_wherever_it_landed(store: Store, steps: Steps) -> None:
+    job = store.open(new_job(chunk_items=3)).id
+    for number in (2, 0, 1):
+        items = [f"c{number}-0", "doubled", f"c{number}-2"]
+        store.append(job, chunk_of(items, number=number, start=3 * number))
+    store.seal(job, 3)
+    steps.planned(job)
+
+    found = {
+        name: [one.outcome.position for one in store.mentions(digest_of_key("crm", name), limit=9)]
+        for name in ("c0-0", "doubled", "c1-2", "c2-2")
+    }
+    assert found == {"c0-0": [0], "doubled": [1], "c1-2": [5], "c2-2": [8]}

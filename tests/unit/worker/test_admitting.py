@@ -1,10 +1,13 @@
 """What happens to items at the door."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from api_adapters.base import Verdict
+from api_adapters.base import Item, Verdict
 from api_adapters.errors import BadItem
 from tests.fakes import ScriptedAdapter
 from worker.admitting import MAX_DEPTH, admit, is_too_deep, without_duplicates
@@ -131,3 +134,21 @@ def test_a_long_refusal_is_cut() -> None:
 
     assert refusal is not None
     assert (len(refusal.message or ""), len(refusal.code or "")) == (300, 64)
+
+
+@given(st.lists(st.one_of(st.text(max_size=5), st.integers(), st.none(), st.just("x" * 2_000))))
+def test_what_lands_at_once_is_what_lands_one_by_one(values: list[Any]) -> None:
+    adapter = ScriptedAdapter()
+
+    at_once = admit(values, target="crm", key_of=adapter.key, keys_of=adapter.keys)
+
+    assert at_once == admit(values, target="crm", key_of=adapter.key)
+
+
+def test_an_adapter_that_breaks_over_many_is_asked_for_each() -> None:
+    def broken(items: Sequence[Item]) -> list[str]:
+        raise ZeroDivisionError
+
+    chunk = admit(["a", "b"], target="crm", key_of=ScriptedAdapter().key, keys_of=broken)
+
+    assert [one.refusal for one in chunk.items] == [None, None]

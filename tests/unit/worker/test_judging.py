@@ -24,8 +24,7 @@ NOT_RUN = Transient("connection refused", may_have_run=False)
 
 def in_doubt(claimed: Claimed) -> Claimed:
     """The same, every item of it in doubt."""
-    items = tuple(item._replace(mark=DOUBT) for item in claimed.items)
-    return Claimed(replace(claimed.batch, mark=DOUBT), items)
+    return replace(claimed, batch=replace(claimed.batch, mark=DOUBT), marks={})
 
 
 def judged(claimed: Claimed, reply: Reply, *, given: Circumstances = GIVEN) -> Returned:
@@ -189,8 +188,7 @@ def test_being_told_to_wait_for_ever_ends(wait: timedelta) -> None:
         returned = judged(claimed, Reply(error=Transient("429", wait=wait, may_have_run=False)))
         if returned.state is BatchState.DONE:
             break
-        items = tuple(item._replace(mark=returned.batch.mark) for item in claimed.items)
-        claimed, waited = Claimed(returned.batch, items), waited + 1
+        claimed, waited = replace(claimed, batch=returned.batch), waited + 1
         assert waited < 100
 
     assert returned.batch.mark.verdict is Verdict.FAILED
