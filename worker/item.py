@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from itertools import repeat
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -159,9 +160,15 @@ class Outcome(NamedTuple):
     """What became of one item."""
 
     position: int
-    item: Item
+    #: The item as JSON text, as it is kept.
+    text: str
     mark: Mark
     decided_at: datetime | None
+
+    @property
+    def item(self) -> Item:
+        """The item as it was given."""
+        return from_json(self.text)
 
     def as_json(self) -> dict[str, Any]:
         """The shape of a line of `results` and a row of `deletions.results`."""
@@ -176,3 +183,11 @@ class Outcome(NamedTuple):
             "attempts": mark.calls,
             "decided_at": moment_text(self.decided_at),
         }
+
+
+def outcomes(
+    positions: Iterable[int], texts: Iterable[str], mark: Mark, decided_at: datetime | None
+) -> Iterator[Outcome]:
+    """The outcomes of items of which all the same is known."""
+    columns = zip(positions, texts, repeat(mark), repeat(decided_at), strict=False)
+    return map(Outcome._make, columns)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, TextIO
 
-from worker.item import Outcome, to_json
+from worker.item import Outcome
 
 Row = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ def json_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
             mark, decided_at = one.mark, one.decided_at
             row = one.as_json()
             shared = _JSON.encode({name: row[name] for name in COLUMNS[2:]})[1:]
-        yield f'{{"position":{one.position},"item":{to_json(one.item)},{shared}\n'
+        yield f'{{"position":{one.position},"item":{one.text},{shared}\n'
 
 
 def write_csv(rows: Iterable[Row], out: TextIO) -> None:

@@ -43,7 +43,7 @@ def clear_found(tx: Tx, job: JobId, holder: str, limit: int) -> bool:
     dropped = pages.drop_some(tx, row.seq, limit)
     left = jobs.c["items"] - dropped
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(items=left))
-    if pages.first_beyond(tx, row.seq, -1) is not None:
+    if pages.is_more(tx, row.seq, -1):
         return False
     tx.execute(delete(prints).where(of_job(row.seq)))
     return True

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from api_adapters.base import Verdict
 from worker.batch import BatchState
-from worker.item import Outcome, from_json
+from worker.item import Outcome
 from worker.job import JobState, JobStatus
 from worker.store.base import JobNote, Mention, Page
 from worker.store.memory_rows import BELL_PATIENCE, JobRow, Rows
@@ -73,7 +73,7 @@ def mentions_of(rows: Rows, key: bytes) -> list[Mention]:
 
 def _outcome(row: JobRow, position: int) -> Outcome:
     mark, decided_at = row.mark(position)
-    return Outcome(position, from_json(row.items[position].text), mark, decided_at)
+    return Outcome(position, row.items[position].text, mark, decided_at)
 
 
 def _waiting_for(rows: Rows, row: JobRow, now: datetime) -> str | None:

@@ -106,10 +106,13 @@ def _light(texts: Sequence[str], start: int, stop: int) -> Iterator[tuple[int, i
 def row_of(
     job: int, first: int, texts: Sequence[str], keys: Sequence[bytes | None]
 ) -> tuple[Any, ...] | None:
-    """One row of `pages`; None where no item is left in it."""
+    """One row of `pages`, that begins and ends with an item; None where none is left in it."""
     count = len(texts) - texts.count("")
     if not count:
         return None
+    begin = next(index for index, text in enumerate(texts) if text)
+    end = next(len(texts) - index for index, text in enumerate(reversed(texts)) if text)
+    first, texts, keys = first + begin, texts[begin:end], keys[begin:end]
     text = "\n".join(texts)
     known = len(keys) - keys.count(None)
     packed = b"".join(keys) if known == len(keys) else b"".join(key or NO_KEY for key in keys)  # type: ignore[arg-type]  # none of them is None
@@ -228,9 +231,15 @@ def first_beyond(tx: Tx, job: int, after: int) -> int | None:
 
 def last_of(tx: Tx, job: int) -> int | None:
     """The position of a job's last item."""
-    chosen = select(pages).where(pages.c.job == job).order_by(pages.c.first.desc()).limit(1)
-    row = tx.first(chosen)
-    return None if row is None else places_of(row)[-1].position
+    chosen = select(pages.c.last).where(pages.c.job == job)
+    row = tx.first(chosen.order_by(pages.c.first.desc()).limit(1))
+    return None if row is None else int(row.last)
+
+
+def is_more(tx: Tx, job: int, after: int) -> bool:
+    """Whether a job has items beyond a position."""
+    last = last_of(tx, job)
+    return last is not None and last > after
 
 
 def count_of(tx: Tx, job: int) -> int:

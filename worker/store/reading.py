@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, func, or_, select
 
 from api_adapters.base import Verdict
-from worker.item import Mark, Outcome, from_json
+from worker.item import Mark, Outcome, outcomes
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
 from worker.store import prints
 from worker.store.base import Event, Mention, Page
 from worker.store.origins import check_kept
-from worker.store.pages import NO_TEXTS, Place, first_beyond, items_beyond, texts_of
+from worker.store.pages import NO_TEXTS, Place, is_more, items_beyond, texts_of
 from worker.store.ranges import is_ready
 from worker.store.ringing import BELL_PATIENCE
 from worker.store.tables import (
@@ -156,47 +156,69 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
     seq = row.seq
     rows: list[Outcome] = []
     room = size
-    reached = after
-    while True:
-        read = _read(tx, seq, verdict, reached)
-        if read is None:
-            return Page(tuple(rows), None)
-        for position, outcome, length in read:
-            if rows and (room < length or len(rows) == limit):
-                return Page(tuple(rows), reached)
-            reached = position
-            if outcome is not None and (verdict is None or outcome.mark.verdict is verdict):
-                rows.append(outcome)
-                room -= length
+    while (read := _read(tx, seq, verdict, after)) is not None:
+        after, found = read
+        taken = _fitting(found, limit - len(rows), room, is_first=not rows)
+        rows += found[:taken]
+        if taken < len(found):
+            return Page(tuple(rows), rows[-1].position)
+        room -= sum(len(one.text) for one in found)
         if len(rows) >= limit or room <= 0:
-            return Page(tuple(rows), reached if _is_more(tx, seq, reached) else None)
+            return Page(tuple(rows), after if is_more(tx, seq, after) else None)
+    return Page(tuple(rows), None)
+
+
+def _fitting(found: Sequence[Outcome], limit: int, room: int, *, is_first: bool) -> int:
+    """How many of some outcomes a page has room for; one at least, where it is the first."""
+    for count, one in enumerate(found):
+        room -= len(one.text)
+        if count == limit or (room < 0 and (count or not is_first)):
+            return count
+    return len(found)
 
 
 def _read(
     tx: Tx, seq: int, verdict: Verdict | None, after: int
-) -> Iterator[tuple[int, Outcome | None, int]] | None:
-    """(position, outcome or None while it is open, bytes) of the next items; None at the end.
-
-    Outcomes are made as they are asked for: a page that is full wants no more.
-    """
+) -> tuple[int, list[Outcome]] | None:
+    """The outcomes of the next places, and the last of these; None at the end."""
     ranges = _ranges(tx, seq, verdict, after)
     if not ranges:
         return None
     first = max(after + 1, ranges[0].first)
     last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
     # Where ranges between them were left out, their items are not read.
-    spans = [(first, last)]
-    if verdict is not None:
-        spans = [
-            (max(first, row.first), min(row.last, last)) for row in ranges if row.first <= last
-        ]
-    texts = texts_of(tx, [(seq, begin, end) for begin, end in spans]).get(seq, NO_TEXTS)
-    found = [one for span in spans for one in zip(*texts.between(*span), strict=True)]
-    if not found:
-        # Only holes are left of these places.
-        return iter([(last, None, 0)])
-    marks = _stray_marks(tx, seq, found[0][0], found[-1][0])
-    return _merge(found, ranges, marks)
+    ranges = [row for row in ranges if row.first <= last]
+    spans = [(max(first, row.first), min(row.last, last)) for row in ranges]
+    texts = texts_of(tx, [(seq, *span) for span in spans]).get(seq, NO_TEXTS)
+    strays = _stray_marks(tx, seq, first, last) if any(map(_has_strays, ranges)) else {}
+    found: list[Outcome] = []
+    for row, span in zip(ranges, spans, strict=True):
+        positions, own = texts.between(*span)
+        if _has_strays(row):
+            found += _mixed(row, positions, own, strays, verdict)
+        elif row.verdict and (verdict is None or row.verdict == verdict.value):
+            found += outcomes(positions, own, as_mark(row), row.decided_at)
+    return last, found
+
+
+def _has_strays(row: Row[Any]) -> bool:
+    """Whether some outcome of a range is not the range's."""
+    return any(getattr(row, name) for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS))
+
+
+def _mixed(
+    row: Row[Any],
+    positions: Sequence[int],
+    texts: Sequence[str],
+    strays: Mapping[int, tuple[Mark, datetime | None]],
+    verdict: Verdict | None,
+) -> Iterator[Outcome]:
+    """The outcomes of a range, each with the mark of its stray, else with the range's."""
+    common = (as_mark(row), row.decided_at)
+    for position, text in zip(positions, texts, strict=True):
+        mark, decided_at = strays.get(position, common)
+        if mark.verdict is not None and verdict in {None, mark.verdict}:
+            yield Outcome(position, text, mark, decided_at)
 
 
 def _ranges(tx: Tx, seq: int, verdict: Verdict | None, after: int) -> Sequence[Row[Any]]:
@@ -225,32 +247,6 @@ def _stray_marks(
     return {row.position: (as_mark(row), row.decided_at) for row in found}
 
 
-def _merge(
-    found: Sequence[Any],
-    ranges: Sequence[Row[Any]],
-    stray_marks: Mapping[int, tuple[Mark, datetime | None]],
-) -> Iterator[tuple[int, Outcome | None, int]]:
-    """Items with the mark of their stray, else of their range."""
-    following = iter(ranges)
-    current = next(following)
-    mark, decided_at = as_mark(current), current.decided_at
-    reaches = current.last
-    for position, text in found:
-        while position > reaches:
-            current = next(following)
-            reaches, mark, decided_at = current.last, as_mark(current), current.decided_at
-        own, own_moment = stray_marks.get(position, (mark, decided_at))
-        outcome = None
-        if own.verdict is not None:
-            outcome = Outcome(position, from_json(text), own, own_moment)
-        yield position, outcome, len(text)
-
-
-def _is_more(tx: Tx, seq: int, after: int) -> bool:
-    """Whether items lie beyond a position."""
-    return first_beyond(tx, seq, after) is not None
-
-
 def mentions(tx: Tx, key: bytes, limit: int) -> Sequence[Mention]:
     """Every job that named a key, newest first."""
     told: list[Mention] = []
@@ -274,7 +270,7 @@ def _outcome_at(tx: Tx, job: int, place: Place) -> Outcome:
     """What is known of one place."""
     found = row_at(tx, job, place.position)
     mark, moment = (as_mark(found), found.decided_at) if found else (Mark(), None)
-    return Outcome(place.position, from_json(place.text), mark, moment)
+    return Outcome(place.position, place.text, mark, moment)
 
 
 def row_at(tx: Tx, job: int, position: int) -> Row[Any] | None:

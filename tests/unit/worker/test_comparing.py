@@ -7,7 +7,7 @@ import pytest
 from api_adapters.base import Evidence, Verdict
 from worker.cli.comparing import Ledger, compare
 from worker.cli.lot import Kind, Wanted
-from worker.item import Mark, Outcome
+from worker.item import Mark, Outcome, to_json
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def outcome(
     position: int, verdict: Verdict, evidence: Evidence = Evidence.ITEM, *, item: object = ...
 ) -> Outcome:
     given = LOT[position].item if item is ... else item
-    return Outcome(position, given, Mark(verdict, evidence), NOW)
+    return Outcome(position, to_json(given), Mark(verdict, evidence), NOW)
 
 
 def honest() -> dict[int, Outcome]:

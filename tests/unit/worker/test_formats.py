@@ -26,7 +26,7 @@ from worker.cli.formats import (
     write_table,
 )
 from worker.cli.output import open_output
-from worker.item import Mark, Outcome
+from worker.item import Mark, Outcome, to_json
 
 
 def row(item: Any = "a", **changes: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ PLAIN = Mark(Verdict.DELETED, Evidence.ITEM, calls=1)
 def outcome(
     item: Any = "a", position: int = 0, mark: Mark = PLAIN, decided_at: datetime | None = NOON
 ) -> Outcome:
-    return Outcome(position, item, mark, decided_at)
+    return Outcome(position, to_json(item), mark, decided_at)
 
 
 def as_csv(*rows: dict[str, Any]) -> list[list[str]]:

@@ -51,7 +51,7 @@ def test_a_mark_with_a_verdict_is_final(verdict: Verdict | None) -> None:
 def test_an_outcome_is_shown_as_the_contract_says() -> None:
     mark = Mark(Verdict.FAILED, Evidence.ITEM, "E1", "no", doubt=True, calls=2)
 
-    assert Outcome(4, {"id": 1}, mark, datetime(2026, 1, 2, tzinfo=UTC)).as_json() == {
+    assert Outcome(4, '{"id":1}', mark, datetime(2026, 1, 2, tzinfo=UTC)).as_json() == {
         "position": 4,
         "item": {"id": 1},
         "verdict": "failed",
@@ -64,6 +64,6 @@ def test_an_outcome_is_shown_as_the_contract_says() -> None:
 
 
 def test_an_open_item_is_shown_without_a_verdict() -> None:
-    shown = Outcome(0, "a", Mark(), None).as_json()
+    shown = Outcome(0, '"a"', Mark(), None).as_json()
 
     assert (shown["verdict"], shown["evidence"], shown["decided_at"]) == (None, "none", None)
