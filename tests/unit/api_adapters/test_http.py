@@ -23,7 +23,7 @@ from api_adapters.request import Link, Request, as_form, as_json
 from api_adapters.settings import HttpSettings
 
 
-def soon(seconds: float = 5) -> Deadline:
+def soon(seconds: float = 20) -> Deadline:
     return Deadline(timedelta(seconds=seconds))
 
 
