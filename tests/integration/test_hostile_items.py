@@ -204,7 +204,10 @@ def foreign(service: Service, target: str, items: list[Any]) -> str:
     job = str(uuid4())
 
     def send(name: str, **arguments: Any) -> Any:
-        sent = app.send_task(f"deletions.{name}", kwargs=arguments, queue="deletions")
+        with app.connection_for_write() as connection:
+            sent = app.send_task(
+                f"deletions.{name}", kwargs=arguments, queue="deletions", connection=connection
+            )
         answer = answer_to(service, sent.id)
         assert "error" not in answer, answer
         return answer
