@@ -23,10 +23,7 @@ import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 
 from tests.unprivileged import USER, unprivileged
-from worker.store.dialect import Clock
 from worker.store.migrations import prepare
-from worker.store.sql import SqlStore
-from worker.store.tables import metadata
 
 #: No test here pulls the plug, so nothing need reach the disk.
 SETTINGS = {
@@ -153,28 +150,6 @@ def database() -> Iterator[str]:
         server().drop_database(name)
 
 
-#: Databases that hold a store nobody uses now: emptying one takes 5 ms, making
-#: one from a template up to 300.
-_unused_stores: list[str] = []
-
-
-class BorrowedStore(SqlStore):
-    """An empty store on PostgreSQL, whose database others use after `close`."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.url = _unused_stores.pop() if _unused_stores else _make_store()
-        super().__init__(self.url, clock=clock)
-        with self.dialect.writing() as connection:
-            for table in metadata.sorted_tables:
-                connection.execute(table.delete())
-
-    def close(self) -> None:
-        """Give it back; safe to repeat."""
-        super().close()
-        if self.url not in _unused_stores:
-            _unused_stores.append(self.url)
-
-
 @cache
 def _template() -> str:
     """A database that holds an empty store."""
@@ -183,7 +158,8 @@ def _template() -> str:
     return name
 
 
-def _make_store() -> str:
+def make_store() -> str:
+    """A database that holds an empty store; its URL."""
     return server().url(server().make_database(_template())).render_as_string()
 
 

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Text, cast, select
 
 from api_adapters.base import Evidence, Verdict
-from tests.contract.stores.makers import MAKERS
 from tests.contract.stores.steps import Steps
 from tests.factories import Clock, appetite, landed, refused_at_the_door
+from tests.integration.stores import empty_store
 from worker.item import Mark, digest_of_key
 from worker.job import JobId
 from worker.pruner import Pruner
@@ -26,10 +26,11 @@ MANY = 3_000
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[SqlStore]:
-    store = MAKERS[request.param](clock, tmp_path)
-    assert isinstance(store, SqlStore)
-    yield store
-    store.close()
+    """A store in a place of its own, since every byte there is looked at."""
+    with empty_store(request.param, tmp_path) as url:
+        store = SqlStore(url, clock=clock)
+        yield store
+        store.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every store behind one fixture: what holds for one holds for all."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +17,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Store]:
     """An empty store."""
-    store = MAKERS[request.param](clock, tmp_path)
+    store = MAKERS[request.param](clock)
     yield store
     store.close()
 

@@ -1,10 +1,8 @@
 """Whatever a message can hold, every store gives it back as it was given."""
 
 import json
-import tempfile
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,10 +33,9 @@ JOBS = st.lists(TEXTS | NUMBERS | st.just(10**4_000) | VALUES, max_size=30)
 @pytest.fixture(scope="module", params=sorted(MAKERS))
 def kept_store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """One store for all examples: each is a job of its own."""
-    with tempfile.TemporaryDirectory() as directory:
-        store = MAKERS[request.param](Clock(), Path(directory))
-        yield store
-        store.close()
+    store = MAKERS[request.param](Clock())
+    yield store
+    store.close()
 
 
 @settings(

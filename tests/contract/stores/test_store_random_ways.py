@@ -1,9 +1,7 @@
 """Whatever happens in whatever order, every store keeps each outcome and its sums."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -49,8 +47,7 @@ class Ways(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self._directory = tempfile.TemporaryDirectory()
-        self.store: Store = MAKERS[self.maker](self.clock, Path(self._directory.name))
+        self.store: Store = MAKERS[self.maker](self.clock)
         self.steps = Steps(self.store)
         self.jobs: list[JobId] = []
         self.held: dict[LeaseId, Claim] = {}
@@ -298,7 +295,6 @@ class Ways(RuleBasedStateMachine):
         self.an_outcome_never_changes()
         assert self.settled == set(self.jobs)
         self.store.close()
-        self._directory.cleanup()
 
     def _job(self, which: int) -> JobId:
         return self.jobs[which % len(self.jobs)]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import pairwise
 from math import log2
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,11 +47,11 @@ def test_what_the_answer_names_is_deleted(house: House) -> None:
     assert [len(call) for call in house.adapter.calls] == [4, 4, 2]
 
 
-def test_the_same_holds_on_sqlite(tmp_path: Path) -> None:
+def test_the_same_holds_on_sqlite() -> None:
     from tests.contract.stores.makers import make_sqlite
 
     clock = Clock()
-    store = make_sqlite(clock, tmp_path)
+    store = make_sqlite(clock)
     house = House(clock, store=store, max_items_per_call=4)
     house.adapter.poisoned = {"k5"}
     house.adapter.will(lost())

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +23,9 @@ FAILED = found(Verdict.FAILED, code="500")
 
 
 @pytest.fixture(params=[make_memory, make_sqlite], ids=["memory", "sqlite"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
     clock = Clock()
-    store = request.param(clock, tmp_path)
+    store = request.param(clock)
     house = House(clock, store=store, adapter=FindingAdapter(), allow_query=True)
     yield house
     store.close()
@@ -407,9 +406,9 @@ class Forgetful(FindingAdapter):
 
 
 @pytest.fixture
-def forgetful(tmp_path: Path) -> Iterator[House]:
+def forgetful() -> Iterator[House]:
     clock = Clock()
-    store = make_sqlite(clock, tmp_path)
+    store = make_sqlite(clock)
     yield House(clock, store=store, adapter=Forgetful(), allow_query=True, max_items=1)
     store.close()
 

@@ -70,9 +70,9 @@ class Process:
 
 
 @pytest.fixture
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
     clock = Clock()
-    store = request.param(clock, tmp_path)
+    store = request.param(clock)
     adapter = FindingAdapter()
     adapter.pages = [["k0", "k1", "k2"], ["k3", "k4"]]
     yield House(clock, store=store, adapter=adapter, max_items_per_call=2, allow_query=True)

@@ -1,7 +1,6 @@
 """The planner: duplicates, brakes, dry runs, and plans that are interrupted."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -46,9 +45,9 @@ def claim(house: House) -> object:
 
 
 @pytest.mark.parametrize("maker", [make_memory, make_sqlite])
-def test_equal_items_of_different_chunks_are_one(maker: object, tmp_path: Path) -> None:
+def test_equal_items_of_different_chunks_are_one(maker: object) -> None:
     clock = Clock()
-    store = maker(clock, tmp_path)
+    store = maker(clock)
     house = House(clock, store=store, max_items_per_call=4)
     job = some_id()
     house.desk.open({"job": job, "target": "crm", "chunk_items": 3})

@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -199,7 +197,6 @@ class World:
 
 def run_through(
     maker: str,
-    directory: Path,
     *,
     jobs: list[list[object]],
     faults: list[str],
@@ -210,7 +207,7 @@ def run_through(
     clock = Clock()
     adapter = ProbingAdapter() if can_probe else ScriptedAdapter()
     adapter.missing = {f"k{number}" for number in range(0, 30, 7)}
-    store = MAKERS[maker](clock, directory)
+    store = MAKERS[maker](clock)
     house = House(clock, store=store, adapter=adapter, max_items_per_call=4, max_attempts=3)
     weather = Weather(adapter, list(faults), "k4")
     adapter.will(weather)
@@ -283,8 +280,7 @@ def test_whatever_happens_the_outcomes_are_true(maker: str, examples: int) -> No
     )
     @given(**WAYS)
     def run(**way: object) -> None:
-        with TemporaryDirectory(dir="/tmp") as directory:
-            run_through(maker, Path(directory), **way)
+        run_through(maker, **way)
 
     run()
 
