@@ -90,7 +90,6 @@ class Shell:
                 self.started[-1].poll() is not None
                 or (shown.exists() and text in shown.read_text())
             ),
-            seconds=40,
         )
         assert text in shown.read_text(), shown.read_text()
 

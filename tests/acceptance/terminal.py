@@ -71,6 +71,7 @@ class Terminal(Opened):
         self._more = more
         super().__init__()
         self.practices: dict[str, Practice] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def _open(self, opened: ExitStack) -> None:
         need_a_server()
@@ -122,7 +123,7 @@ class Terminal(Opened):
         # Who was started in the background has SIGINT ignored, and so would we.
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(COMMAND), *arguments],
             cwd=self.folder,
             env={**self.environ, **(environ or {})},
@@ -131,6 +132,8 @@ class Terminal(Opened):
             stderr=stderr,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def type(self, *arguments: str, keys: str = "", timeout: float = 90) -> Ended:
         """Run a command on a terminal that shows its standard error; `keys` are typed."""
@@ -156,7 +159,7 @@ class Terminal(Opened):
                 with suppress(OSError):
                     if mark in (entry / "environ").read_bytes().split(b"\0"):
                         line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                        found[int(entry.name)] = line.decode()
+                        found[int(entry.name)] = os.fsdecode(line)
         return found
 
     def logs(self) -> str:
@@ -200,6 +203,10 @@ class Terminal(Opened):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.processes())
+        for process in self._started:
+            # What a test that failed has not read is closed here.
+            with process:
+                pass
 
 
 def finish(
@@ -229,7 +236,6 @@ def service(terminal: Terminal, *options: str) -> Iterator["subprocess.Popen[byt
                 process.poll() is not None
                 or (worker_log.exists() and " ready." in worker_log.read_text())
             ),
-            seconds=40,
         )
         assert process.poll() is None, shown.read_text()
         yield process

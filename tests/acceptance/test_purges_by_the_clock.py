@@ -60,7 +60,7 @@ class Office:
             found[:] = [one["job"] for one in self.history(name) if one["state"] == state]
             return bool(found)
 
-        wait_until(is_there, seconds=60)
+        wait_until(is_there)
         return found[-1]
 
 
@@ -107,7 +107,7 @@ def test_three_purges_run_by_the_clock_and_their_brakes_hold(office: Office) -> 
         assert not office.purges()["fresh"]["approved"]
 
         # While one waits, the next ones are left out, and told.
-        wait_until(lambda: office.history("fresh")[0]["outcome"] == "skipped", seconds=60)
+        wait_until(lambda: office.history("fresh")[0]["outcome"] == "skipped")
 
         # Approved, they delete exactly what was shown.
         office.table.run(
@@ -128,7 +128,7 @@ def test_three_purges_run_by_the_clock_and_their_brakes_hold(office: Office) -> 
             "UPDATE events SET created_at = now() - interval '100 days'"
             " WHERE kind = 'fresh' AND id >= 60"
         )
-        wait_until(lambda: office.left("fresh") == 1, seconds=60)
+        wait_until(lambda: office.left("fresh") == 1)
 
         # By hand, with the schedule left alone.
         by_hand = terminal.run("purges", "run", "plain", "--dry-run", "--wait", "--by", "Ann")

@@ -297,7 +297,7 @@ def test_metrics_and_probes_are_served(place: Place) -> None:
     assert said.replace("9808", port).replace("0.0.0.0", "127.0.0.1") in shown.read_text()
     assert "deletions_up 1" in watch.ask("/metrics")[1]
     assert watch.ask("/live")[0] == 200
-    wait_until(lambda: watch.ask("/health")[0] == 200, seconds=40)
+    wait_until(lambda: watch.ask("/health")[0] == 200)
     assert json.loads(place.shell.type("deletions health --json"))["healthy"]
 
 
@@ -527,9 +527,9 @@ def test_worker_clock_and_flower_run_as_it_is_said() -> None:
         user, _, password = person.environ["FLOWER_BASIC_AUTH"].partition(":")
         flower = Flower.with_password(int(person.environ["FLOWER_PORT"]), user, password)
 
-        wait_until(flower.answers, seconds=40)
-        wait_until(lambda: "worker1@" in flower.ask("/workers?json=1")[1], seconds=40)
-        wait_until(lambda: list((person.folder / "data").glob("clock-schedule*")), seconds=40)
+        wait_until(flower.answers)
+        wait_until(lambda: "worker1@" in flower.ask("/workers?json=1")[1])
+        wait_until(lambda: list((person.folder / "data").glob("clock-schedule*")))
 
         assert flower.ask("/tasks", headers={})[0] == 401
         assert [process.poll() for process in person.started] == [None] * 3

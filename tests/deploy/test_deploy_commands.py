@@ -170,7 +170,7 @@ def deployment() -> Iterator[Deployment]:
         for started, command in commands.values():
             if not is_migration(started):
                 deployment.processes.start(command)
-        wait_until(lambda: is_answering(deployment), seconds=30)
+        wait_until(lambda: is_answering(deployment))
         yield deployment
 
 

@@ -210,7 +210,7 @@ def test_a_request_that_a_lost_worker_had_taken_is_done(server: RedisServer, pla
     place.start_worker()
 
     with DeletionClient(server.url("submitter"), timeout=timedelta(seconds=20)) as client:
-        wait_until(lambda: is_known(client, job), seconds=30)
+        wait_until(lambda: is_known(client, job))
         assert client.wait(job, timeout=timedelta(seconds=20)).tally["deleted"] == 1
 
 

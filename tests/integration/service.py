@@ -34,7 +34,7 @@ from worker.errors import BadConfiguration
 _SECRETS = frozenset({"password", "token", "client_secret", "refresh_token"})
 #: A single worker has nobody to greet, and waits a second for it.
 _ALONE = ("--without-mingle", "--without-gossip")
-_STARTING_TAKES = 30.0
+_STARTING_TAKES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Service(Opened):
         """The name of the first target."""
         return next(iter(self.practices))
 
-    def client(self, *, timeout: timedelta = timedelta(seconds=20)) -> DeletionClient:
+    def client(self, *, timeout: timedelta = timedelta(seconds=60)) -> DeletionClient:
         """A client of this service; to be closed."""
         return DeletionClient(self.broker_url, timeout=timeout)
 
@@ -183,8 +183,8 @@ class Service(Opened):
         pytest.fail(f"no worker answers on {self.broker_url}:{logs}")
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
-    """Wait until something has come true."""
+def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait until something has come true; the time is what a slow machine may need."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "the condition did not come true"

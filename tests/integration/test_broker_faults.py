@@ -66,7 +66,7 @@ class Stage:
         self.started += 1
         command = worker_command(self.started, *ALONE)
         pid = self.service.processes.start(command)
-        wait_until(lambda: " ready." in self.log_of(command.name), seconds=40)
+        wait_until(lambda: " ready." in self.log_of(command.name))
         return pid
 
     def log_of(self, name: str) -> str:
@@ -284,7 +284,7 @@ def test_a_broker_that_hangs_keeps_no_worker_from_ending(stage: Stage) -> None:
     time.sleep(3)
     os.kill(pid, signal.SIGTERM)
     began = time.monotonic()
-    wait_until(lambda: name not in stage.pids, seconds=60)
+    wait_until(lambda: name not in stage.pids)
     took = time.monotonic() - began
     stage.line.restore()
     seconds = stage.works_again("hanging", most=40)
@@ -312,12 +312,12 @@ def test_what_a_killed_worker_had_is_taken_over(stage: Stage) -> None:
     jobs = stage.submit("killed")
     stage.let_it_begin("killed")
     name, pid = next(iter(stage.pids.items()))
-    wait_until(lambda: stage.leases_of(pid), seconds=20)
+    wait_until(lambda: stage.leases_of(pid))
 
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
     lost = stage.leases_of(pid)
-    wait_until(lambda: not stage.leases_of(pid), seconds=60)
+    wait_until(lambda: not stage.leases_of(pid))
     seconds = time.monotonic() - began
     told = stage.end("killed", jobs)
 
@@ -334,7 +334,7 @@ def test_a_rolling_restart_leaves_no_doubt(stage: Stage) -> None:
         assert not stage.client.status(jobs[0]).is_final
         os.kill(pid, signal.SIGTERM)
         began = time.monotonic()
-        wait_until(lambda pid=pid: pid not in stage.pids.values(), seconds=40)
+        wait_until(lambda pid=pid: pid not in stage.pids.values())
         took.append(time.monotonic() - began)
         stage.start_a_worker()
     told = stage.end("rolling", jobs)
@@ -351,12 +351,12 @@ def test_a_find_is_taken_up_by_another_worker_at_once(stage: Stage) -> None:
     items = sorted(practice.remaining)
     job = stage.client.submit("found", query={"keyword": "Contact"})
     stage.jobs[job] = items
-    wait_until(lambda: practice.requests > 3, seconds=20)
+    wait_until(lambda: practice.requests > 3)
     finder = next(name for name in stage.pids if under_way(stage.log_of(name), "deletions.plan"))
 
     os.kill(stage.pids[finder], signal.SIGTERM)
     began = time.monotonic()
-    wait_until(lambda: stage.ask("SELECT finds FROM jobs WHERE id = ?", job) == 2, seconds=40)
+    wait_until(lambda: stage.ask("SELECT finds FROM jobs WHERE id = ?", job) == 2)
     seconds = time.monotonic() - began
     told = stage.end("found", [job])
 

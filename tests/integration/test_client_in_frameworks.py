@@ -120,7 +120,7 @@ def answer_to(service: Service, id_: str) -> Any:
     """What a task of the shop has returned."""
     key = f"celery-task-meta-{id_}"
     with service.redis() as redis:
-        wait_until(lambda: redis.exists(key), seconds=60)
+        wait_until(lambda: redis.exists(key))
         return json.loads(redis.get(key) or "")["result"]
 
 

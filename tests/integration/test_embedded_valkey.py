@@ -9,14 +9,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.integration.service import wait_until
 from worker.embedded.valkey import BrokerNotStarted, Valkey, answers, find_server
 from worker.environment import socket_path
 from worker.errors import BadConfiguration
@@ -40,20 +40,14 @@ def data_dir() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.02)
-
-
 def processes_of(data_dir: Path) -> dict[int, str]:
     """Servers and keepers of a directory, by process id."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                # Another test's process may have been given any bytes.
+                line = os.fsdecode((entry / "cmdline").read_bytes().replace(b"\0", b" "))
                 if str(data_dir) in line and ("valkey-server" in line or "keeper" in line):
                     found[int(entry.name)] = line
     return found

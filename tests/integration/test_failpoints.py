@@ -177,7 +177,7 @@ def send(client: DeletionClient, order: Order) -> None:
 
 def bury(service: Service, workers: FailingWorkers, pid: int, order: Order) -> None:
     """Wait for a worker's death, and lose all messages with it."""
-    wait_until(lambda: workers.fate(pid) != LIVES, seconds=40)
+    wait_until(lambda: workers.fate(pid) != LIVES)
     assert workers.fate(pid) == "SIGKILL", service.logs()[f"{order.step}.log"]
     order.died_at = datetime.now(UTC)
     with service.redis() as redis:
@@ -290,7 +290,7 @@ def freeze(client: DeletionClient, workers: FailingWorkers, order: Order) -> int
     # Those who were frozen before wait in line for a message, and swallow it.
     for _ in FROZEN_AT:
         send(client, order)
-    wait_until(lambda: workers.fate(pid) != LIVES, seconds=40)
+    wait_until(lambda: workers.fate(pid) != LIVES)
     assert workers.fate(pid) == "SIGSTOP"
     order.died_at = datetime.now(UTC)
     return pid
@@ -305,7 +305,7 @@ def thaw(service: Service, workers: FailingWorkers, pids: Sequence[int]) -> None
         wait_until(lambda step=step, word=word: word in service.logs()[f"{step}.log"])
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: all(workers.fate(pid) == "ended" for pid in pids), seconds=40)
+    wait_until(lambda: all(workers.fate(pid) == "ended" for pid in pids))
 
 
 def told_and_done(order: Order, service: Service, client: DeletionClient) -> object:

@@ -30,7 +30,7 @@ def flower(service: Service) -> Flower:
     """As `up` starts it."""
     flower = Flower.with_password(free_port(), USER, PASSWORD)
     service.processes.start(flower_command(PASSWORD, port=flower.port))
-    wait_until(flower.answers, seconds=60)
+    wait_until(flower.answers)
     return flower
 
 
@@ -41,7 +41,7 @@ def bare(service: Service) -> Flower:
     options = ("flower", f"--port={flower.port}", "--address=127.0.0.1")
     variables = {"FLOWER_UNAUTHENTICATED_API": "true"}
     service.processes.start(Command("bare", (*CELERY, *options), variables=variables))
-    wait_until(flower.answers, seconds=60)
+    wait_until(flower.answers)
     return flower
 
 
@@ -55,7 +55,7 @@ def ids(service: Service) -> list[str]:
 def job(service: Service, flower: Flower, bare: Flower, ids: list[str]) -> str:
     """A job that both have seen from its first to its last message."""
     for one in (flower, bare):
-        wait_until(lambda one=one: one.hears(service), seconds=60)
+        wait_until(lambda one=one: one.hears(service))
     with service.client() as client:
         items = [*ids, SECRET, {"id": SECRET}]
         found: str = client.submit("monitor", items, requested_by="Ada")

@@ -53,8 +53,8 @@ def staged() -> Iterator[Scene]:
     with Service(targets={"monitor-17": target}) as service:
         flower = Flower.with_password(free_port(), USER, PASSWORD)
         service.processes.start(shipped_command(flower.port, users=f"{USER}:{PASSWORD}"))
-        wait_until(flower.answers, seconds=60)
-        wait_until(lambda: flower.hears(service), seconds=60)
+        wait_until(flower.answers)
+        wait_until(lambda: flower.hears(service))
         ids = service.practice.ids(STREAMED)
         # These are there no more, or never were.
         ids += service.practice.ids(150, seed=1)
@@ -62,7 +62,7 @@ def staged() -> Iterator[Scene]:
             large = client.submit("monitor-17", ids[100:], requested_by="hr-portal")
             small = client.submit("monitor-17", [*ids[:100], SECRET], requested_by="reception")
         for job in (large, small):
-            wait_until(lambda job=job: flower.has_settled(job), seconds=40)
+            wait_until(lambda job=job: flower.has_settled(job))
         yield Scene(service, flower, large, small)
 
 

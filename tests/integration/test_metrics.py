@@ -119,7 +119,7 @@ def test_what_a_killed_worker_had_counted_stays_and_adds_up() -> None:
             assert held["deletions_batches_leased", "monitor"] > 0
             service.practice.latency *= 0
             service.processes.start(worker_command(2, *_ALONE, *POOLS["prefork"]))
-            wait_until(lambda: client.status(job).state == "completed", seconds=60)
+            wait_until(lambda: client.status(job).state == "completed")
             told = scrape(where)
             tally = {name: n for name, n in client.status(job).tally.items() if n}
 
@@ -141,7 +141,7 @@ def test_health_is_told_to_probes_and_people() -> None:
         refused.value.close()
 
         service.processes.start(clock_command(service.data_dir))
-        wait_until(lambda: health(service).returncode == 0, seconds=40)
+        wait_until(lambda: health(service).returncode == 0)
         shape = json.loads(health(service, "--json").stdout)
         assert [one["name"] for one in shape["checks"]] == [
             "store",

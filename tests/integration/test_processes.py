@@ -7,13 +7,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.integration.service import wait_until
 from worker.embedded.commands import child_environ, clock_command, worker_command
 from worker.embedded.flower import choose_password, flower_command
 from worker.embedded.processes import Change, Command, Processes
@@ -56,13 +56,6 @@ def processes(data_dir: Path, clock: HandClock) -> Iterator[Processes]:
 
 def python(name: str, code: str, **variables: str) -> Command:
     return Command(name, (sys.executable, "-c", code), variables=variables)
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def has_gone(pid: int) -> bool:
