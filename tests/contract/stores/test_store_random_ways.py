@@ -355,7 +355,15 @@ def _marks(claimed: Claimed, answers: Sequence[str]) -> Mapping[int, Mark]:
     return marks
 
 
-@pytest.mark.parametrize(("maker", "examples"), [("memory", 60), ("sqlite", 5), ("postgresql", 3)])
+@pytest.mark.parametrize(
+    ("maker", "examples"),
+    [
+        ("memory", 60),
+        ("sqlite", 3),
+        ("postgresql", 2),
+        *(pytest.param(maker, 20, marks=pytest.mark.soak) for maker in ("sqlite", "postgresql")),
+    ],
+)
 def test_any_way_through_a_store_adds_up(maker: str, examples: int) -> None:
     machine = type(f"WaysThrough{maker.title()}", (Ways,), {"maker": maker})
 
