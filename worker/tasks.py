@@ -28,9 +28,9 @@ from worker import requests
 from worker.app import THREADS, WRONG_CONFIGURATION, app
 from worker.desk import Answer, Desk
 from worker.duty import Duty, current, open_duty
-from worker.errors import DeletionError, DoesNotAddUp, RefusedRequest, StoreUnavailable
+from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
 from worker.fields import bound
-from worker.job import JobId, JobStatus
+from worker.job import JobId, JobState, Tally
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
 from worker.slots import Turned
 from worker.store.base import Look, Owed, Who
@@ -225,14 +225,15 @@ def settle(job: str, tally: object = None) -> Shown:
     job_id = requests.parse_job_id(job)
     if not (isinstance(tally, str) and _TOLD.fullmatch(tally)):
         deployment = duty().deployment
-        tally = _told(deployment.settler().settle(job_id) or deployment.store.status(job_id))
+        status = deployment.settler().settle(job_id) or deployment.store.status(job_id)
+        tally = _told(status.job.state, status.tally)
     return Shown(None, f"{tally} job={job_id}")
 
 
-def _told(status: JobStatus) -> str:
+def _told(state: JobState, tally: Tally) -> str:
     """A job's state and tally in one line."""
-    counts = [f"{verdict}={count}" for verdict, count in status.tally.items() if count]
-    return " ".join([status.job.state, *counts])
+    counts = [f"{verdict}={count}" for verdict, count in tally.items() if count]
+    return " ".join([state, *counts])
 
 
 # -- the clock ------------------------------------------------------------------
@@ -276,20 +277,14 @@ def follow(answer: Answer) -> None:
 
 def close(jobs: Iterable[JobId]) -> None:
     """Close jobs that can be closed, and let the dashboard see it."""
-    settler = duty().deployment.settler()
-    for job in jobs:
-        try:
-            closed = settler.settle(job)
-        except (DoesNotAddUp, RefusedRequest) as error:
-            # One job that cannot be closed must not keep the others open.
-            log.error("job.unsettled", extra={"job": job, "cause": str(error)})  # noqa: TRY400
-            continue
-        if closed is not None:
-            told = {"job": job, "target": closed.job.target, "state": closed.job.state.value}
-            log.info("job.settled", extra=told)
-            post(settle, job=job, tally=_told(closed))
-            if closed.job.notify is not None:
-                notify()
+    is_owing = False
+    for one in duty().deployment.settler().settle_all(jobs):
+        told = {"job": one.job, "target": one.target, "state": one.state.value}
+        log.info("job.settled", extra=told)
+        post(settle, job=one.job, tally=_told(one.state, one.tally))
+        is_owing = is_owing or one.notify is not None
+    if is_owing:
+        notify()
 
 
 def notify() -> None:

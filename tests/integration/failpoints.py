@@ -104,13 +104,13 @@ STEPS = {
     "split.committed": Step("the halves are ready", "worker.store.sql:SqlStore.record"),
     "settle.written": Step(
         "the job is closed, which is not committed",
-        "worker.store.ending:_close",
-        is_taken=_is_something,
+        "worker.store.settling:_close",
+        is_taken=bool,
     ),
     "settle.committed": Step(
         "the job has ended, nobody is notified",
-        "worker.store.sql:SqlStore.settle",
-        is_taken=_is_something,
+        "worker.store.sql:SqlStore.settle_done",
+        is_taken=lambda closing: bool(closing.settled),
     ),
     "notify.sent": Step("the notification is sent, and owed as before", "worker.tasks:_send"),
     "look.written": Step(

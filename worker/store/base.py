@@ -220,6 +220,27 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A job that was closed."""
+
+    job: JobId
+    target: str
+    state: JobState
+    tally: Tally
+    #: The [notify.NAME] that is owed a notification.
+    notify: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What came of an attempt to settle several jobs."""
+
+    settled: tuple[Settled, ...] = ()
+    #: Those that are to end early: of these, ready ranges may be left.
+    ending: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Owed:
     """A notification that was not sent yet."""
 
@@ -672,6 +693,14 @@ class Store(Protocol):
 
         Raises:
             DoesNotAddUp: its tally differs from its items; nothing is written.
+        """
+        ...
+
+    def settle_done(self, jobs: Sequence[JobId]) -> Closing:
+        """Close those of the jobs that run, or are paused, and have no open range.
+
+        Raises:
+            DoesNotAddUp: the tally of one differs from its items; nothing is written.
         """
         ...
 

@@ -23,6 +23,7 @@ from worker.store.base import (
     CallNote,
     Chunk,
     Claim,
+    Closing,
     Cut,
     Event,
     Forgotten,
@@ -40,6 +41,7 @@ from worker.store.base import (
     Protection,
     Renewed,
     Sealed,
+    Settled,
     Store,
     TargetNote,
     Unprotected,
@@ -62,6 +64,7 @@ from worker.store.memory_rows import BatchRow, JobRow, Rows
 from worker.store.memory_writing import (
     END_STATES,
     add_done_range,
+    counted,
     end_job,
     finish,
     give_back,
@@ -636,6 +639,23 @@ class MemoryStore(Store):
             else:
                 finish(self._rows, row, END_STATES[row.end_code or "cancelled"], now)
             return status_of(self._rows, row, now)
+
+    def settle_done(self, jobs: Sequence[JobId]) -> Closing:
+        """See the port."""
+        with self._now() as now:
+            rows = [row for job in dict.fromkeys(jobs) if (row := self._rows.jobs.get(job))]
+            ending = [row for row in rows if row.job.state is JobState.CANCELLING]
+            done = [row for row in rows if row.may_settle and row not in ending]
+            tallies = [(row.job, counted(row)) for row in done]
+            for row in done:
+                finish(self._rows, row, JobState.COMPLETED, now)
+            return Closing(
+                tuple(
+                    Settled(job.id, job.target, JobState.COMPLETED, tally, job.notify)
+                    for job, tally in tallies
+                ),
+                tuple(row.job.id for row in ending),
+            )
 
     def owed(self, *, limit: int) -> Sequence[Owed]:
         """See the port."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
+from api_adapters.base import Verdict
 from worker.batch import BatchState, Returned
 from worker.errors import DoesNotAddUp
 from worker.item import Mark
@@ -64,16 +65,21 @@ def finish(rows: Rows, job: JobRow, state: JobState, now: datetime) -> None:
     Raises:
         DoesNotAddUp: nothing is written then.
     """
+    job.tally = counted(job)
+    job.move(state, now, reason=job.job.reason)
+    job.job = replace(job.job, finished_at=now)
+    job.is_owing = job.job.notify is not None
+    rows.note("job.settled", now, job=job.job, state=state.value)
+
+
+def counted(job: JobRow) -> dict[Verdict, int]:
+    """The tally of a job that is done. Raises DoesNotAddUp."""
     tally = job.count_tally()
     if sum(tally.values()) != len(job.items) or len(job.items) != job.job.items:
         raise DoesNotAddUp(
             f"job {job.job.id} has {job.job.items} items and {sum(tally.values())} outcomes"
         )
-    job.tally = tally
-    job.move(state, now, reason=job.job.reason)
-    job.job = replace(job.job, finished_at=now)
-    job.is_owing = job.job.notify is not None
-    rows.note("job.settled", now, job=job.job, state=state.value)
+    return tally
 
 
 def open_positions(job: JobRow, limit: int, after: int) -> Iterator[tuple[int, int, bool]]:

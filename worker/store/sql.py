@@ -34,6 +34,7 @@ from worker.store import (
     reading,
     recording,
     ringing,
+    settling,
     stopping,
 )
 from worker.store.base import (
@@ -43,6 +44,7 @@ from worker.store.base import (
     CallNote,
     Chunk,
     Claim,
+    Closing,
     Cut,
     Event,
     Forgotten,
@@ -316,6 +318,11 @@ class SqlStore(Store):
         # A job that counts as running again is settled by the next look.
         with self._write(may_be_lost=True) as tx:
             return ending.settle(tx, job)
+
+    def settle_done(self, jobs: Sequence[JobId]) -> Closing:
+        # As with one.
+        with self._write(may_be_lost=True) as tx:
+            return settling.settle_done(tx, jobs)
 
     def owed(self, *, limit: int) -> Sequence[Owed]:
         with self._read() as tx:

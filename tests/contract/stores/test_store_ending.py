@@ -12,6 +12,7 @@ from tests.factories import (
     appetite,
     chunk_of,
     final,
+    keys,
     landed,
     new_job,
     refused_at_the_door,
@@ -20,7 +21,7 @@ from tests.factories import (
 from worker.batch import give_back
 from worker.item import Mark
 from worker.job import JobId, JobState
-from worker.store.base import Cut, Store, Who
+from worker.store.base import Closing, Cut, Store, Who
 
 ADA = Who(os_user="root", by="Ada", reason="wrong list")
 DOUBT = Mark(doubt=True, calls=1)
@@ -34,6 +35,15 @@ def open_job(store: Store, steps: Steps) -> JobId:
 
 def planning(store: Store, steps: Steps) -> JobId:
     return steps.submitted([landed(0, "a"), refused_at_the_door(1, "?"), landed(2, "b")])
+
+
+def decided(
+    steps: Steps, items: list[str], verdict: Verdict = Verdict.DELETED, **changes: str
+) -> JobId:
+    """A job all of whose items have their outcome."""
+    job = steps.running(items, **changes)
+    steps.record(steps.claim(), verdict)
+    return job
 
 
 def half_cut(store: Store, steps: Steps) -> JobId:
@@ -266,6 +276,60 @@ def test_a_job_is_settled_once(store: Store, steps: Steps, clock: Clock) -> None
     assert store.settle(job) is None
     settled = [event for event in store.events(job, limit=99) if event.kind == "job.settled"]
     assert len(settled) == 1
+
+
+def test_several_jobs_are_settled_at_once(store: Store, steps: Steps, clock: Clock) -> None:
+    done, again = decided(steps, ["a"]), decided(steps, ["b"])
+    still_open, ending = steps.running(["c"]), steps.running(["d"])
+    store.cancel(ending, Who())
+    finished = clock.advance()
+
+    closing = store.settle_done([again, still_open, ending, done, some_id()])
+
+    assert {one.job for one in closing.settled} == {done, again}
+    assert {(one.target, one.state, one.notify) for one in closing.settled} == {
+        ("crm", JobState.COMPLETED, None)
+    }
+    assert closing.ending == (ending,)
+    for job in (done, again):
+        status = store.status(job)
+        assert (status.job.state, status.job.finished_at) == (JobState.COMPLETED, finished)
+        assert status.tally[Verdict.DELETED] == 1
+        assert [one.kind for one in store.events(job, limit=99)].count("job.settled") == 1
+    assert store.settle_done([done, again]).settled == ()
+    assert store.job(still_open).state is JobState.RUNNING
+
+
+def test_of_several_jobs_one_that_owes_a_notification_owes_it(store: Store, steps: Steps) -> None:
+    quiet, loud = decided(steps, ["a"]), decided(steps, ["b"], notify="crm")
+
+    closing = store.settle_done([quiet, loud])
+
+    assert {one.job: one.notify for one in closing.settled} == {quiet: None, loud: "crm"}
+    assert [one.job for one in store.owed(limit=9)] == [loud]
+
+
+def test_settling_one_job_and_several_write_the_same(store: Store, steps: Steps) -> None:
+    one, other = (decided(steps, keys(3), Verdict.DENIED) for _ in range(2))
+
+    store.settle(one)
+    store.settle_done([other])
+
+    found = [store.status(job) for job in (one, other)]
+    assert found[0].tally == found[1].tally
+    details = [
+        event.detail for event in store.events(None, limit=99) if event.kind == "job.settled"
+    ]
+    assert details[0] == details[1]
+
+
+@pytest.mark.parametrize("make", [open_job, planning, half_cut, awaiting])
+def test_of_several_jobs_those_that_have_not_run_are_not_settled(
+    store: Store, steps: Steps, make: Maker
+) -> None:
+    job = make(store, steps)
+
+    assert store.settle_done([job]) == Closing()
 
 
 def test_a_paused_job_completes_when_calls_that_were_out_decide_the_rest(

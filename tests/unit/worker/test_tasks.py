@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -370,6 +370,9 @@ def test_one_job_that_does_not_add_up_keeps_no_other_open(
     settled: list[JobId] = []
 
     class Doubting(AwayStore):
+        def settle_done(self, jobs: Sequence[JobId]) -> Any:
+            raise DoesNotAddUp("1 is not 2")
+
         def settle(self, job: JobId) -> Any:
             if job == wrong:
                 raise DoesNotAddUp("1 is not 2")
