@@ -29,6 +29,7 @@ from worker.errors import BadConfiguration
 from worker.listener import Listener
 from worker.logs import begin, shape
 from worker.quiet import read_plain_json
+from worker.redis_clients import keep_clients
 
 #: Public tasks and planning; control never waits behind work.
 CONTROL_QUEUE = "deletions"
@@ -142,7 +143,7 @@ def _places() -> Environment:
 app = Celery(
     "deletions",
     include=["worker.tasks"],
-    events="worker.quiet:PromptEvents",
+    events="worker.dispatcher:PromptEvents",
     set_as_current=False,
 )
 app.add_defaults(_configure)
@@ -166,6 +167,7 @@ def _start_worker(instance: Any, **_: Any) -> None:
     instance.quiet = instance.quiet or _places().log_format is LogFormat.JSON
     read_plain_json()
     read_envelopes_carefully()
+    keep_clients()
     _start_embedded()
 
 
@@ -180,6 +182,7 @@ def _start_child(**_: Any) -> None:
     """A child of another pool than that of threads reads messages alike."""
     read_plain_json()
     read_envelopes_carefully()
+    keep_clients()
 
 
 #: The embedded server, held for as long as this process lives.

@@ -12,8 +12,6 @@ from math import isinf
 from typing import Any
 
 from celery import states
-from celery.app.events import Events
-from celery.events import EventDispatcher
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
@@ -134,31 +132,6 @@ class QuietRequest(Request):  # type: ignore[misc]  # Celery publishes no types
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 (Celery's signature)
         """What `inspect` and so Flower are told: never the arguments themselves."""
         return super().info(safe=True)
-
-
-class PromptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery publishes no types
-    """Sends every event at once.
-
-    Celery keeps those of tasks for a moment, and one that a thread adds while
-    they are sent is thrown away with them: a job would look unfinished for ever.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "buffer_group": None, "on_send_buffered": None})
-
-    def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Try to send an event once; what could not go out follows when the broker is back.
-
-        Celery repeats a heartbeat until it is out. While the broker says
-        nothing, that keeps the loop from turning which hears the wish to end.
-        """
-        return super().send(*args, **{**kwargs, "retry": False})
-
-
-class PromptEvents(Events):  # type: ignore[misc]  # Celery publishes no types
-    """Celery's events, sent by a `PromptDispatcher`."""
-
-    dispatcher_cls = PromptDispatcher
 
 
 class QuietConsumer(Consumer):  # type: ignore[misc]  # Celery publishes no types
