@@ -12,6 +12,7 @@ from collections import deque
 from threading import Event as Flag
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 from celery.app.events import Events
 from celery.events import Event, EventDispatcher
@@ -69,6 +70,14 @@ class PromptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery publish
         self._is_closed = True
         self._has_some.set()
         super().close()
+
+    def show_done(self, name: str, *, arguments: str, result: str) -> None:
+        """Tell of a task that was done on the side, as if a message had asked for it."""
+        uuid = str(uuid4())
+        begun = {"retries": 0, "eta": None, "expires": None, "root_id": uuid, "parent_id": None}
+        self.send("task-received", uuid=uuid, name=name, args="()", kwargs=arguments, **begun)
+        self.send("task-started", uuid=uuid)
+        self.send("task-succeeded", uuid=uuid, result=result, runtime=0.0)
 
     def _begin_to_send(self) -> None:
         """Have a thread that sends; one too many would only find less to send."""

@@ -27,13 +27,14 @@ from kombu.exceptions import OperationalError
 from worker import requests
 from worker.app import THREADS, WRONG_CONFIGURATION, app
 from worker.desk import Answer, Desk
+from worker.dispatcher import PromptDispatcher
 from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
 from worker.fields import bound
 from worker.job import JobId, JobState, Tally
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
 from worker.slots import Turned
-from worker.store.base import Look, Owed, Who
+from worker.store.base import Look, Owed, Settled, Who
 
 log = logging.getLogger("deletions.tasks")
 
@@ -281,10 +282,26 @@ def close(jobs: Iterable[JobId]) -> None:
     for one in duty().deployment.settler().settle_all(jobs):
         told = {"job": one.job, "target": one.target, "state": one.state.value}
         log.info("job.settled", extra=told)
-        post(settle, job=one.job, tally=_told(one.state, one.tally))
+        show_settled(one)
         is_owing = is_owing or one.notify is not None
     if is_owing:
         notify()
+
+
+def show_settled(one: Settled) -> None:
+    """Let the dashboard see that a job was closed.
+
+    The process that hears messages tells of it by itself: a message for each of
+    ten thousand small jobs took as long as the jobs. A child of a pool has
+    nobody to tell, so it posts one.
+    """
+    dispatcher = getattr(_hearing[0], "event_dispatcher", None)
+    tally = _told(one.state, one.tally)
+    if isinstance(dispatcher, PromptDispatcher):
+        arguments, result = describe({"job": one.job}), f"{tally} job={one.job}"
+        dispatcher.show_done(settle.name, arguments=arguments, result=result)
+    else:
+        post(settle, job=one.job, tally=tally)
 
 
 def notify() -> None:
@@ -365,6 +382,8 @@ class _PostedBells:
 
 #: Threads of this process; a worker that is started with `-c` says so.
 _threads = [THREADS]
+#: Who hears messages in this process, if anybody does.
+_hearing: list[Any] = [None]
 
 
 def duty() -> Duty:
@@ -379,8 +398,9 @@ def _note_threads(options: Mapping[str, Any], **_: Any) -> None:
 
 
 @worker_ready.connect
-def _begin(**_: Any) -> None:
+def _begin(sender: Any = None, **_: Any) -> None:
     """Open the store before the first message and begin to look at it."""
+    _hearing[0] = sender
     try:
         duty().look_regularly(act)
     except DeletionError as error:
@@ -392,6 +412,7 @@ def _begin(**_: Any) -> None:
 @worker_process_init.connect
 def _begin_child(**_: Any) -> None:
     """A child of another pool looks by itself: its parent may have no store open."""
+    _hearing[0] = None
     duty().look_regularly(act)
     look_less_for_garbage()
 

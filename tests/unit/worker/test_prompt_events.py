@@ -110,3 +110,15 @@ def test_what_is_kept_goes_out_before_the_dispatcher_closes() -> None:
     made.close()
 
     assert told(producer) == ["1"]
+
+
+def test_what_was_done_on_the_side_looks_like_any_task() -> None:
+    made, producer = dispatcher()
+
+    made.show_done("deletions.settle", arguments="job='1'", result="completed job=1")
+    made.flush()
+
+    ((_, events, _),) = producer.sent
+    assert [one["type"] for one in events] == ["task-received", "task-started", "task-succeeded"]
+    assert len({one["uuid"] for one in events}) == 1
+    assert (events[0]["kwargs"], events[2]["result"]) == ("job='1'", "completed job=1")

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from tests.factories import MINUTE, SECOND, keys, some_id
 from tests.fakes import AwayStore, FindingAdapter, House, RungBells
 from worker.assembly import Deployment
+from worker.dispatcher import PromptDispatcher
 from worker.duty import Duty, current
 from worker.errors import DoesNotAddUp
 from worker.executor import Slice
@@ -261,6 +262,27 @@ def test_a_job_that_was_settled_is_shown_as_it_was_told(office: Office, house: H
     (settled,) = [told for name, told in office.posted if name == "deletions.settle"]
     assert settled == {"job": job, "tally": "completed deleted=3"}
     assert repr(office.tasks.settle(**settled)) == f"completed deleted=3 job={job}"
+
+
+def test_a_process_that_hears_messages_shows_a_settled_job_by_itself(
+    office: Office, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = PromptDispatcher(enabled=False, app=office.tasks.app)
+    shown: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(
+        dispatcher,
+        "show_done",
+        lambda name, *, arguments, result: shown.append((name, arguments, result)),
+    )
+    consumer = SimpleNamespace(event_dispatcher=dispatcher)
+    monkeypatch.setattr(office.tasks, "_hearing", [consumer])
+    job = house.submitted(keys(3))
+
+    office.tasks.execute("crm")
+
+    told = f"completed deleted=3 job={job}"
+    assert shown == [("deletions.settle", f"job='{job}'", told)]
+    assert office.names() == []
 
 
 @pytest.mark.parametrize("tally", [7, ["k1"], "k1@example.com", "completed k1=secret", "a" * 999])
