@@ -166,20 +166,23 @@ class Executor:
         target = self._targets.get(name)
         if target is None:
             return done
-        has_come = is_sure = False
+        # A bell says that something is ready, so that the first claim is sure of it.
+        has_come, has_answered, is_sure = False, False, True
         while not is_over():
-            began = self._processor()
-            if not has_come:
-                self._let_gather(target)
-                self._store.answer_bell(name)
-                has_come = True
-            hand = self._claim(target, is_sure=is_sure)
+            began, has_come = self._processor(), True
+            hand = self._claim(target, is_sure=is_sure, answers_bell=not has_answered)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
                 self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
                 continue
-            if isinstance(hand, Busy):
+            if isinstance(hand, Busy) and has_answered:
                 return done
+            if isinstance(hand, Busy):
+                # What was ready too late for this claim rang no bell of its own.
+                self._store.answer_bell(name)
+                has_answered, is_sure = True, False
+                continue
+            is_first, has_answered = not has_answered, True
             # Whatever is logged of it, be it by an adapter, names these.
             with bound(target=name, lease=hand.claim.lease):
                 log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
@@ -187,24 +190,19 @@ class Executor:
             is_sure = hand.claim.is_more
             working = self._processor() - began
             if place and not place.goes_on(calling=hand.calling, working=working):
+                if is_first:
+                    break
                 # Those that stay ring for what is left.
                 return done
+        if has_come and not has_answered:
+            self._store.answer_bell(name)
         if self._store.may_ring(name):
             self._bells.ring(name)
         return done
 
     # -- claim ----------------------------------------------------------------
 
-    def _let_gather(self, target: Target) -> None:
-        """Wait for more of what fills no call, while nobody else is called for it."""
-        if target.limits.max_items_per_call == 1:
-            return
-        wants = self._appetite(target, None)
-        wait = self._store.gather(target.name, fingerprint=target.fingerprint, wants=wants)
-        if wait:
-            self._sleep(max(wait.total_seconds(), SHORTEST_MOMENT))
-
-    def _claim(self, target: Target, *, is_sure: bool) -> _Hand | Busy:
+    def _claim(self, target: Target, *, is_sure: bool, answers_bell: bool) -> _Hand | Busy:
         """Take what a second is enough for."""
         began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
@@ -216,6 +214,7 @@ class Executor:
             appetite=lambda call_time: self._appetite(target, call_time),
             tolerance=target.tolerance,
             is_sure=is_sure,
+            answers_bell=answers_bell,
         )
         if isinstance(claim, Busy):
             return claim

@@ -573,17 +573,11 @@ class Store(Protocol):
 
     # -- executing ----------------------------------------------------------
 
-    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
-        """How long a claim would wait for more, so that a call is shared; zero for not at all.
-
-        Asked before a bell is answered, nobody else is called for meanwhile.
-        """
-        ...
-
     def answer_bell(self, target: str) -> None:
         """Nobody waits any more for a worker to come: what is ready later rings anew.
 
-        Each bell is answered once, before the first claim, else bells multiply.
+        Each bell is answered once, with the first claim that takes something or
+        before another one, else bells multiply.
         """
         ...
 
@@ -597,11 +591,18 @@ class Store(Protocol):
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
+        answers_bell: bool = False,
     ) -> Claim | Busy:
         """Take ready batches of a target's jobs, in turns, under one new lease.
 
         Unless one `is_sure` that some are ready, a store that would have to
         wait for others looks first whether it is worth it.
+
+        A claim that `answers_bell` does so where it takes something. What was
+        ready too late for it rang no bell, since that one was not answered yet:
+        whoever answers claims once more, or rings. Where it is busy nothing is
+        answered: while it waits for others to share a call with, nobody else is
+        called for.
 
         `appetite` is given the recent time of one call. Only jobs of this
         fingerprint are served, and a job that has failed more than `tolerance`

@@ -27,13 +27,6 @@ def glance(tx: Tx, target: str, fingerprint: str) -> Busy | None:
     return Busy(until_ready(tx, target, fingerprint, now))
 
 
-def gather(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> timedelta:
-    """How long a claim would wait for more, asked of nobody's locks."""
-    now = tx.now()
-    ready = ready_batches(tx, target, fingerprint, now, wanted)
-    return gathers(ready, wanted, live_leases(tx, target, now), now)
-
-
 def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetime) -> timedelta:
     """How long these are to wait for others with which they share a call.
 

@@ -32,7 +32,7 @@ from worker.store.ranges import (
     guarded,
     kept_in,
 )
-from worker.store.ringing import ring
+from worker.store.ringing import answer_and_ring, ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
 from worker.store.transaction import Tx
 
@@ -70,6 +70,7 @@ def claim(
     lasting: timedelta,
     appetite: Callable[[timedelta | None], Appetite],
     stop_failing: Callable[[Sequence[Row[Any]], Appetite, datetime], frozenset[int]],
+    answers_bell: bool,
 ) -> Taken | Busy:
     """Take ready batches of a target's jobs under one new lease.
 
@@ -107,7 +108,12 @@ def claim(
     lease = _lease(tx, target, holder, now, lasting)
     _mark_taken(tx, taken, lease)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    has_rung = is_more and live + 1 < wanted.places and ring(tx, target, now)
+    is_due = is_more and live + 1 < wanted.places
+    if answers_bell:
+        answer_and_ring(tx, target, now, is_due=is_due)
+        has_rung = is_due
+    else:
+        has_rung = is_due and ring(tx, target, now)
     kept = kept_in(tx, taken, target=target, now=now)
     claim = Claim(
         lease=lease,

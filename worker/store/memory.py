@@ -398,13 +398,6 @@ class MemoryStore(Store):
 
     # -- executing ----------------------------------------------------------
 
-    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
-        """See the port."""
-        with self._now() as now:
-            jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
-            live = len(self._rows.live_leases(target, now))
-            return gathers(choose(jobs, wants, now), wants, live, now)
-
     def answer_bell(self, target: str) -> None:
         """See the port."""
         with self._now() as now:
@@ -421,6 +414,7 @@ class MemoryStore(Store):
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
+        answers_bell: bool = False,
     ) -> Claim | Busy:
         """See the port."""
         with self._now() as now:
@@ -453,6 +447,8 @@ class MemoryStore(Store):
                 return Busy(timedelta())
             lease = take(self._rows, chosen, target, holder=holder, lasting=lasting, now=now)
             is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
+            if answers_bell:
+                row.rung_at, row.answered_at = None, now
             ring = is_more and places > 1 and row.may_ring(now)
             row.rung_at = now if ring else row.rung_at
             batches = tuple(guarded(self._rows, job, batch, now) for job, batch in chosen)

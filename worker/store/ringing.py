@@ -16,9 +16,14 @@ BELL_PATIENCE = timedelta(seconds=5)
 def answer_bell(tx: Tx, target: str) -> None:
     """Nobody waits for a worker to come to this target any more.
 
-    Committed before the claim reads what is ready: what comes later rings anew.
+    Committed before a claim reads what is ready: what comes later rings anew.
     """
-    heard: dict[str, Any] = {"answered_at": tx.now(), "rung_at": None}
+    answer_and_ring(tx, target, tx.now(), is_due=False)
+
+
+def answer_and_ring(tx: Tx, target: str, now: datetime, *, is_due: bool) -> None:
+    """The same, and where it is due the next bell counts as rung at once."""
+    heard: dict[str, Any] = {"answered_at": now, "rung_at": now if is_due else None}
     new = tx.insert(bells).values(target=target, **heard)
     tx.execute(new.on_conflict_do_update(index_elements=[bells.c.target], set_=heard))
 

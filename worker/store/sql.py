@@ -218,10 +218,6 @@ class SqlStore(Store):
 
     # -- executing ----------------------------------------------------------
 
-    def gather(self, target: str, *, fingerprint: str, wants: Appetite) -> timedelta:
-        with self._read() as tx:
-            return choosing.gather(tx, target, fingerprint, wants)
-
     def answer_bell(self, target: str) -> None:
         # A bell that counts as not answered is rung again after a while.
         with self._write(may_be_lost=True) as tx:
@@ -237,6 +233,7 @@ class SqlStore(Store):
         appetite: Callable[[timedelta | None], Appetite],
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
+        answers_bell: bool = False,
     ) -> Claim | Busy:
         if not is_sure:
             with self._read() as tx:
@@ -251,6 +248,7 @@ class SqlStore(Store):
                 lasting=lasting,
                 appetite=appetite,
                 stop_failing=partial(stopping.stop_failing, tx, tolerance=tolerance),
+                answers_bell=answers_bell,
             )
         if isinstance(taken, Busy):
             return taken

@@ -2,7 +2,7 @@
 
 from tests.contract.stores.steps import Steps
 from tests.factories import MINUTE, SECOND, Clock, appetite, new_job
-from worker.store.base import CallNote, Store, Who
+from worker.store.base import Busy, CallNote, Claim, Store, Who
 
 
 def test_a_bell_is_due_when_work_is_ready(store: Store, steps: Steps) -> None:
@@ -29,6 +29,49 @@ def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -
     steps.claim(appetite(places=1))
 
     assert store.may_ring("crm") is True
+
+
+def claim_for_bell(store: Store, *, places: int) -> Claim | Busy:
+    """Claim as whoever comes because of a bell."""
+    return store.claim(
+        "crm",
+        fingerprint="f1",
+        holder="w1",
+        lasting=MINUTE,
+        appetite=lambda _: appetite(places=places),
+        answers_bell=True,
+    )
+
+
+def test_a_claim_that_takes_something_answers(store: Store, steps: Steps) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+
+    claim = claim_for_bell(store, places=1)
+
+    assert isinstance(claim, Claim)
+    assert claim.ring is False
+    assert store.may_ring("crm") is True
+
+
+def test_a_claim_that_answers_rings_the_next_bell(store: Store, steps: Steps) -> None:
+    steps.running(20)
+    store.may_ring("crm")
+
+    claim = claim_for_bell(store, places=2)
+
+    assert isinstance(claim, Claim)
+    assert claim.ring is True
+    assert store.may_ring("crm") is False
+
+
+def test_a_claim_that_is_busy_answers_nothing(store: Store, steps: Steps) -> None:
+    steps.running(20)
+    steps.claim(appetite(places=1))
+    store.may_ring("crm")
+
+    assert claim_for_bell(store, places=1) == Busy()
+    assert store.may_ring("crm") is False
 
 
 def test_a_bell_that_is_answered_without_a_claim_may_be_rung_again(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from tests.contract.stores.steps import Steps
 from tests.factories import MINUTE, SECOND, Clock, appetite
 from worker.batch import Returned
-from worker.store.base import Appetite, Busy, Claim, Store, Who
+from worker.store.base import Appetite, Claim, Store, Who
 
 QUARTER = timedelta(milliseconds=250)
 NONE = timedelta()
@@ -17,8 +17,7 @@ def wants(call_items: int = 10, *, calls: int = 1, patience: timedelta = QUARTER
 
 
 def wait_of(store: Store, wanted: Appetite | None = None) -> timedelta:
-    """What both ways to ask say."""
-    wait = store.gather("crm", fingerprint="f1", wants=wanted or wants())
+    """How long a claim says it waits; zero where it takes something."""
     claim = store.claim(
         "crm",
         fingerprint="f1",
@@ -26,12 +25,10 @@ def wait_of(store: Store, wanted: Appetite | None = None) -> timedelta:
         lasting=MINUTE,
         appetite=lambda _: wanted or wants(),
     )
-    assert claim == Busy(wait) if wait else isinstance(claim, Claim)
-    return wait
-
-
-def test_nothing_waits_for_nothing(store: Store) -> None:
-    assert store.gather("crm", fingerprint="f1", wants=wants()) == NONE
+    if isinstance(claim, Claim):
+        return NONE
+    assert claim.wait is not None
+    return claim.wait
 
 
 def test_a_job_that_is_alone_goes_at_once(store: Store, steps: Steps) -> None:
