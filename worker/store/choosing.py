@@ -1,16 +1,18 @@
 """What of a target is ready, whether it waits for more, and how much of it one claim takes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, column, func, or_, select, text, type_coerce
 
 from worker.batch import BatchState
 from worker.job import JobState
 from worker.store.base import Appetite, Busy
 from worker.store.ranges import has_ready, is_ready, open_count, ready_of, rest_of
-from worker.store.tables import batches, jobs, leases
+from worker.store.tables import Moment, batches, jobs, leases, protected
 from worker.store.transaction import Tx
 
 #: Batches of one claim: bounds the transaction where jobs of one item queue up.
@@ -46,20 +48,58 @@ def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetim
     return max(timedelta(), oldest + wanted.patience - now)
 
 
-def live_leases(tx: Tx, target: str, now: datetime) -> int:
-    """How many places of the target are taken."""
-    count: int = tx.execute(
-        select(func.count()).where(leases.c.target == target, leases.c.until > now)
-    ).scalar_one()
-    return count
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a target stands, whose row is held."""
+
+    now: datetime
+    #: How many of its places are taken.
+    live: int
+    #: How many batches are ready, as far as it makes a difference; None if nobody asked.
+    ready: int | None
+    #: Whether any of its keys is protected.
+    has_protected: bool
 
 
-def ready_count(tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite) -> int:
-    """How many batches are ready, as far as it makes a difference."""
-    some = ready_of(target, now, jobs.c.fingerprint == fingerprint)
-    some = some.limit(2 * wanted.places * wanted.calls)
-    count: int = tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-    return count
+def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> Seen:
+    """All that a claim asks before it chooses, with the clock, in one statement.
+
+    Others wait for the target meanwhile, and a statement is a round trip.
+    """
+    is_shared = wanted.calls > wanted.least
+    given: dict[str, Any] = {"of_target": target}
+    if is_shared:
+        given.update(of_fingerprint=fingerprint, most=2 * wanted.places * wanted.calls)
+    if tx.clock is not None:
+        given["moment"] = tx.clock()
+    clock = "" if tx.clock is not None else tx.dialect.now.text
+    row = tx.execute(_question(clock, is_shared=is_shared), given).one()
+    ready = row.ready if is_shared else None
+    return Seen(row.now, row.live, ready, bool(row.has_protected))
+
+
+@cache
+def _question(clock: str, *, is_shared: bool) -> Any:
+    """The statement of `seen`, made once; `clock` is the query for the database's."""
+    moment: Any = bindparam("moment", type_=Moment)
+    if clock:
+        moment = text(clock).columns(column("now", Moment)).scalar_subquery()
+    asked = select(type_coerce(moment, Moment).label("now")).cte("asked")
+    now: Any = select(asked.c.now).scalar_subquery()
+    target: Any = bindparam("of_target")
+    live = select(func.count()).where(leases.c.target == target, leases.c.until > now)
+    still = or_(protected.c.until.is_(None), protected.c.until > now)
+    held = select(protected.c.key).where(protected.c.target == target, still)
+    columns = [
+        asked.c.now,
+        live.scalar_subquery().label("live"),
+        held.exists().label("has_protected"),
+    ]
+    if is_shared:
+        some = ready_of(target, now, jobs.c.fingerprint == bindparam("of_fingerprint"))
+        counted = select(func.count()).select_from(some.limit(bindparam("most")).subquery())
+        columns.append(counted.scalar_subquery().label("ready"))
+    return select(*columns)
 
 
 def ready_batches(
@@ -81,13 +121,24 @@ def _ready_rows(
     tx: Tx, target: str, fingerprint: str, now: datetime, most: int
 ) -> Sequence[Row[Any]]:
     """At most so many ready batches in the order of their turn."""
+    asked = _ready_of_turn(has_lateral=tx.dialect.has_lateral)
+    given = {"of_target": target, "of_fingerprint": fingerprint, "moment": now, "most": most}
+    rows: Sequence[Row[Any]] = tx.execute(asked, given).all()
+    return rows
+
+
+@cache
+def _ready_of_turn(*, has_lateral: bool) -> Any:
+    """The statement of `_ready_rows`, made once: making it takes longer than running it."""
+    now: Any = bindparam("moment", type_=Moment)
+    most: Any = bindparam("most")
     ready: Any = batches
-    if tx.dialect.has_lateral:
+    if has_lateral:
         # PostgreSQL would read and sort all that is ready of the first job.
         of_job = select(batches).where(batches.c.job == jobs.c.seq, is_ready(now))
         of_job = of_job.order_by(batches.c.not_before, batches.c.first).limit(most)
         ready = of_job.lateral("ready")
-    found = tx.execute(
+    return (
         select(
             ready,
             jobs.c.id.label("job_id"),
@@ -97,16 +148,14 @@ def _ready_rows(
         .select_from(jobs.join(ready, ready.c.job == jobs.c.seq))
         .where(
             jobs.c.state == JobState.RUNNING.value,
-            jobs.c.target == target,
-            jobs.c.fingerprint == fingerprint,
+            jobs.c.target == bindparam("of_target"),
+            jobs.c.fingerprint == bindparam("of_fingerprint"),
             ready.c.state == BatchState.READY.value,
             ready.c.not_before <= now,
         )
         .order_by(jobs.c.round, jobs.c.seq, ready.c.not_before, ready.c.first)
         .limit(most)
     )
-    rows: Sequence[Row[Any]] = found.all()
-    return rows
 
 
 def take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:

@@ -20,9 +20,8 @@ from worker.store.base import Appetite, Busy, Claim, LeaseId
 from worker.store.choosing import (
     MOST_BATCHES,
     gathers,
-    live_leases,
     ready_batches,
-    ready_count,
+    seen,
     take_some,
     until_ready,
 )
@@ -30,7 +29,7 @@ from worker.store.ranges import (
     among,
     claimed_of,
     guarded,
-    kept_in,
+    protected_in,
 )
 from worker.store.ringing import answer_and_ring, ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
@@ -81,18 +80,18 @@ def claim(
     those that it stopped.
     """
     row = lock_target(tx, target)
-    now = tx.now()
     wanted = appetite(row.call_time)
-    if row.not_before > now:
-        return Busy(row.not_before - now)
     if row.openings:
         # One call finds out whether the target is well again.
         wanted = replace(wanted, calls=1, places=1)
-    live = live_leases(tx, target, now)
+    stands = seen(tx, target, fingerprint, wanted)
+    now, live = stands.now, stands.live
+    if row.not_before > now:
+        return Busy(row.not_before - now)
     if live >= wanted.places:
         return Busy()
-    if wanted.calls > wanted.least:
-        wanted = wanted.shared(ready_count(tx, target, fingerprint, now, wanted))
+    if stands.ready is not None:
+        wanted = wanted.shared(stands.ready)
     ready = ready_batches(tx, target, fingerprint, now, wanted)
     if not ready:
         return Busy(until_ready(tx, target, fingerprint, now))
@@ -114,7 +113,7 @@ def claim(
         has_rung = is_due
     else:
         has_rung = is_due and ring(tx, target, now)
-    kept = kept_in(tx, taken, target=target, now=now)
+    kept = _kept(tx, taken, target=target, now=now) if stands.has_protected else None
     claim = Claim(
         lease=lease,
         target=target,
@@ -139,6 +138,15 @@ def with_items(tx: Tx, taken: Taken) -> Claim:
     return replace(taken.claim, batches=tuple(claimed))
 
 
+def _kept(tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime) -> set[tuple[int, int]]:
+    """The (job, position) of all places of ranges that must stay.
+
+    Whoever protects a key holds the target's row, as a claim does: what it did
+    not see here was protected after the claim.
+    """
+    return {(job, at) for job, at, _ in protected_in(tx, rows, target=target, now=now)}
+
+
 def _serve(
     tx: Tx, row: Row[Any], taken: Sequence[Row[Any]], now: datetime
 ) -> Mapping[int, Row[Any]]:
@@ -152,7 +160,8 @@ def _serve(
     """
     present = max(row.round, taken[0].job_round)
     served = sorted({one.job for one in taken})
-    tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
+    if present != row.round:
+        tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
     known = (jobs.c.seq, jobs.c.id, jobs.c.frozen, jobs.c["items"], jobs.c.checked_at)
     running: dict[int, Row[Any]] = {}
     for start in range(0, len(served), 500):

@@ -55,6 +55,10 @@ class Dialect(Protocol):
         """One transaction that reads one state of the store."""
         ...
 
+    def peeking(self) -> AbstractContextManager[Connection]:
+        """Reading without a transaction: each statement sees the store as it is then."""
+        ...
+
     def sweep(self) -> None:
         """Let no file of ours hold what was deleted, as far as that is in our hands."""
         ...

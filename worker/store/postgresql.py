@@ -85,6 +85,8 @@ class PostgresqlDialect:
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
 
+        self._peekers = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
     @contextmanager
     def writing(self, *, may_be_lost: bool = False) -> Iterator[Connection]:
         """One transaction that writes.
@@ -111,6 +113,12 @@ class PostgresqlDialect:
     def reading(self) -> Iterator[Connection]:
         """One transaction that reads one state of the store."""
         with self._readers.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def peeking(self) -> Iterator[Connection]:
+        """Reading without a transaction, whose begin and end are a round trip each."""
+        with self._peekers.connect() as connection:
             yield connection
 
     def sweep(self) -> None:

@@ -120,19 +120,6 @@ def _held(tx: Tx, keys: Sequence[bytes], target: str, now: datetime) -> Iterator
         yield from tx.execute(select(protected.c.key).where(is_held(target, now), some)).scalars()
 
 
-def kept_in(
-    tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime
-) -> set[tuple[int, int]] | None:
-    """The (job, position) of all places of ranges that must stay; None if no key must.
-
-    Whoever protects a key holds the target's row, as a claim does: what it did
-    not see here was protected after the claim.
-    """
-    if not has_protected(tx, target, now):
-        return None
-    return {(job, at) for job, at, _ in protected_in(tx, rows, target=target, now=now)}
-
-
 def guarded(claimed: Sequence[Claimed], kept: set[tuple[int, int]] | None) -> list[Claimed]:
     """Ranges with which of their open items must stay."""
     return [_guarded(one, kept) for one in claimed] if kept else list(claimed)

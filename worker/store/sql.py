@@ -108,6 +108,12 @@ class SqlStore(Store):
         with _telling(), self.dialect.reading() as connection:
             yield Tx(connection, self.dialect, self._clock)
 
+    @contextmanager
+    def _peek(self) -> Iterator[Tx]:
+        """Statements of which none has to see what another one saw."""
+        with _telling(), self.dialect.peeking() as connection:
+            yield Tx(connection, self.dialect, self._clock)
+
     # -- how jobs come in ---------------------------------------------------
 
     def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
@@ -236,7 +242,7 @@ class SqlStore(Store):
         answers_bell: bool = False,
     ) -> Claim | Busy:
         if not is_sure:
-            with self._read() as tx:
+            with self._peek() as tx:
                 if (busy := choosing.glance(tx, target, fingerprint)) is not None:
                     return busy
         with self._write() as tx:
@@ -252,11 +258,12 @@ class SqlStore(Store):
             )
         if isinstance(taken, Busy):
             return taken
-        with self._read() as tx:
+        # Items never change, and what is open of them only the lease does.
+        with self._peek() as tx:
             return claiming.with_items(tx, taken)
 
     def see(self, lease: LeaseId) -> Renewed:
-        with self._read() as tx:
+        with self._peek() as tx:
             return recording.see(tx, lease)
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:

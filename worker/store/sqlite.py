@@ -83,6 +83,10 @@ class SqliteDialect:
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
+    def peeking(self) -> AbstractContextManager[Connection]:
+        """A transaction costs nothing here."""
+        return self.reading()
+
     def sweep(self) -> None:
         """Write the file anew, and empty the write-ahead log, which holds what pages were.
 
