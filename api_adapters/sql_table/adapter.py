@@ -173,7 +173,7 @@ class SqlTable(Adapter):
             statement = statement.where(matching)
         with self._database.deleting(until) as connection:
             rows = connection.execute(statement.returning(*table.key)).all()
-            deleted = {table.key_of(row) for row in rows}
+            deleted = table.keys_of(rows)
             if not deleted <= set(part):
                 # Not committed: a column that ignores case, say, took more than was named.
                 raise Hopeless("the key column compares loosely: name another", may_have_run=False)
