@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from api_adapters.base import Deadline
 from api_adapters.contract import FreePace
+from api_adapters.deadline import _current, is_calling
 from api_adapters.errors import CallFailed, Hopeless, Transient
 from api_adapters.fakes.wire import Wire, ok
 from api_adapters.http import Http
@@ -39,17 +40,22 @@ class DeadlineAfter(Deadline):
 
     __slots__ = ("_happened", "_is_near")
 
-    def __init__(self, happened: threading.Event) -> None:
+    def __init__(self, happened: Callable[[], bool]) -> None:
         super().__init__(timedelta(seconds=20))
         self._happened = happened
         self._is_near = False
 
     @property
     def seconds_left(self) -> float:
-        if self._happened.is_set() and not self._is_near:
+        if not self._is_near and self._happened():
             super().__init__(timedelta(seconds=0.3))
             self._is_near = True
         return super().seconds_left
+
+
+def a_byte_was_sent() -> bool:
+    """Whether this thread is inside a call that has begun to send its request."""
+    return is_calling() and _current().is_sent
 
 
 def client(base_url: str, **more: Any) -> Http:
@@ -107,7 +113,7 @@ def drip(connection: socket.socket, start: bytes, arrived: threading.Event) -> N
 def test_dripping_headers_and_bodies_end_at_the_deadline(start: bytes) -> None:
     arrived = threading.Event()
     with peer(lambda connection: drip(connection, start, arrived)) as url:
-        failure = failure_of(url, until=DeadlineAfter(arrived))
+        failure = failure_of(url, until=DeadlineAfter(arrived.is_set))
 
     assert isinstance(failure, Transient)
     # It was not the peer who ended it.
@@ -117,15 +123,9 @@ def test_dripping_headers_and_bodies_end_at_the_deadline(start: bytes) -> None:
 
 def test_a_peer_that_reads_nothing_ends_at_the_deadline() -> None:
     large = Request("POST", "/things", "delete things", content=Content("x/y", b"x" * 2**24))
-    arrived, release = threading.Event(), threading.Event()
-
-    def read_nothing(connection: socket.socket) -> None:
-        connection.recv(1, socket.MSG_PEEK)
-        arrived.set()
-        release.wait()
-
-    with peer(read_nothing) as url:
-        failure = failure_of(url, large, until=DeadlineAfter(arrived))
+    release = threading.Event()
+    with peer(lambda _: bool(release.wait()) or None) as url:
+        failure = failure_of(url, large, until=DeadlineAfter(a_byte_was_sent))
         release.set()
 
     assert "no whole answer in time" in str(failure)
