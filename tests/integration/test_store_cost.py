@@ -168,13 +168,17 @@ def _rows_read(store: SqlStore, ask: Callable[[], object]) -> int:
 
     def explain(*given: Any) -> None:
         _, cursor, statement, parameters, _, is_many = given
-        if statement.startswith(("SELECT", "UPDATE")) and "FOR UPDATE" not in statement:
+        if statement.startswith(("SELECT", "UPDATE", "WITH")) and "FOR UPDATE" not in statement:
             one = parameters[0] if is_many else parameters
             own = cursor.connection.cursor()
-            own.execute("SAVEPOINT before")
+            # What is a single statement has no transaction around it.
+            begin, end = "SAVEPOINT before", "ROLLBACK TO before"
+            if cursor.connection.autocommit:
+                begin, end = "BEGIN", "ROLLBACK"
+            own.execute(begin)
             own.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", one)
             seen.append(own.fetchone()[0])
-            own.execute("ROLLBACK TO before")
+            own.execute(end)
 
     event.listen(store.dialect.engine, "before_cursor_execute", explain)
     ask()
