@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, literal, select, update
+from sqlalchemy import Row, bindparam, func, insert, literal, select, update
 
 from worker.batch import BatchState
 from worker.job import JobId, JobState
@@ -52,12 +52,16 @@ class Taken:
 
 def lock_target(tx: Tx, target: str) -> Row[Any]:
     """The row of a target, held until the end of the transaction."""
-    chosen = tx.locked(select(targets).where(targets.c.name == target))
-    row: Row[Any] | None = tx.first(chosen)
+    chosen = _TARGET_HELD if tx.dialect.locks_rows else _TARGET
+    row: Row[Any] | None = tx.execute(chosen, {"of_target": target}).first()
     if row is None:
         tx.execute(tx.insert(targets).values(name=target).on_conflict_do_nothing())
-        row = tx.execute(chosen).one()
+        row = tx.execute(chosen, {"of_target": target}).one()
     return row
+
+
+_TARGET = select(targets).where(targets.c.name == bindparam("of_target"))
+_TARGET_HELD = _TARGET.with_for_update()
 
 
 def claim(
@@ -179,12 +183,11 @@ def _serve(
 
 def _lease(tx: Tx, target: str, holder: str, now: datetime, lasting: timedelta) -> LeaseId:
     """A new lease; its number is never used again."""
-    made = tx.execute(
-        insert(leases)
-        .values(target=target, holder=holder, until=now + lasting, lasting=lasting)
-        .returning(leases.c.id)
-    )
-    return LeaseId(made.scalar_one())
+    new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
+    return LeaseId(tx.execute(_NEW_LEASE, new).scalar_one())
+
+
+_NEW_LEASE = insert(leases).returning(leases.c.id)
 
 
 def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:

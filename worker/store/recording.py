@@ -48,7 +48,8 @@ def record(
     breached: Sequence[Breached],
 ) -> Noted:
     """Write batches that are still the lease's; the lease ends with its last one."""
-    rows = tx.execute(tx.locked(select(leases).where(leases.c.id == lease))).first()
+    chosen = _LEASE_HELD if tx.dialect.locks_rows else _LEASE
+    rows = tx.execute(chosen, {"of_lease": lease}).first()
     held = _held(tx, [lease])
     ours = [one for one in returned if (one.batch.seq, one.batch.first) in held]
     if returned and not ours:
@@ -56,7 +57,7 @@ def record(
     now = tx.now()
     done = _write(tx, ours, now, held)
     if len(held) == len(ours):
-        tx.execute(delete(leases).where(leases.c.id == lease))
+        tx.execute(_END_OF_LEASE, {"of_lease": lease})
     if call is not None and rows is not None:
         _note_call(tx, rows.target, call, now)
         tx.gained.call(rows.target, call.calls)
@@ -64,6 +65,11 @@ def record(
     for one in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
         _note_breach(tx, one, now)
     return Noted(done, lost=len(returned) - len(ours))
+
+
+_LEASE = select(leases).where(leases.c.id == bindparam("of_lease"))
+_LEASE_HELD = _LEASE.with_for_update()
+_END_OF_LEASE = delete(leases).where(leases.c.id == bindparam("of_lease"))
 
 
 def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> Renewed:
@@ -128,14 +134,17 @@ def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> No
 
 def _held(tx: Tx, lease_ids: Sequence[int]) -> dict[tuple[int, int], Row[Any]]:
     """The batches of these leases by (job, first), held."""
-    chosen = (
-        select(batches, jobs.c.id.label("job_id"), jobs.c.target.label("job_target"))
-        .join(jobs, jobs.c.seq == batches.c.job)
-        .where(batches.c.lease.in_(lease_ids))
-    )
-    if tx.dialect.locks_rows:
-        chosen = chosen.with_for_update(of=batches)
-    return {(row.job, row.first): row for row in tx.execute(chosen)}
+    chosen = _RANGES_HELD if tx.dialect.locks_rows else _RANGES
+    found = tx.execute(chosen, {"of_leases": lease_ids})
+    return {(row.job, row.first): row for row in found}
+
+
+_RANGES = (
+    select(batches, jobs.c.id.label("job_id"), jobs.c.target.label("job_target"))
+    .join(jobs, jobs.c.seq == batches.c.job)
+    .where(batches.c.lease.in_(bindparam("of_leases", expanding=True)))
+)
+_RANGES_HELD = _RANGES.with_for_update(of=batches)
 
 
 #: Writes ranges. A verdict that stands is never overwritten, nor its moment.
@@ -355,10 +364,9 @@ def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
     All who work on the target wait for its row, so that of a target that is well
     no more than the last second's news is written.
     """
-    chosen = select(targets).where(targets.c.name == target)
-    if _is_no_news(call, tx.execute(chosen).one(), now):
+    if _is_no_news(call, tx.execute(_TARGET, {"of_target": target}).one(), now):
         return
-    row = tx.execute(tx.locked(chosen)).one()
+    row = tx.execute(tx.locked(_TARGET), {"of_target": target}).one()
     before = row.call_time if row.call_time is not None else call.took
     values: dict[str, Any] = {
         "call_time": before * (1 - CALL_TIME_SHARE) + call.took * CALL_TIME_SHARE
@@ -378,6 +386,9 @@ def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
     if circuit.is_open != before_it.is_open:
         kind = "circuit.opened" if circuit.is_open else "circuit.closed"
         tx.note(kind, now=now, target=target, detail={"failing": circuit.failing})
+
+
+_TARGET = select(targets).where(targets.c.name == bindparam("of_target"))
 
 
 def _is_no_news(call: CallNote, row: Row[Any], now: datetime) -> bool:
