@@ -25,8 +25,9 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import chain, islice
+from json.encoder import encode_basestring_ascii
 from threading import Lock
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -48,6 +49,8 @@ _ROOM_OF_A_MESSAGE = 4 * 2**20 - 4096
 #: Chunks on their way at once; more of them would only lie in the broker.
 _MOST_UNANSWERED = 4
 _ROWS_OF_A_PAGE = 1_000
+#: Items that are read before the first of them is sent.
+_ITEMS_AT_ONCE = 1_000
 
 #: Seconds until a request without an answer is sent again, or one that met a
 #: store that was away.
@@ -409,8 +412,8 @@ class _Order:
 
     def _chunk(self, texts: Iterator[str]) -> list[str]:
         chunk, room = [], _ROOM_OF_A_MESSAGE
-        for text in texts:
-            room -= len(text) + 1
+        while some := list(islice(texts, _ITEMS_AT_ONCE)):
+            room -= sum(map(len, some)) + len(some)
             if room < 0:
                 raise Refused(
                     "too_large",
@@ -418,7 +421,7 @@ class _Order:
                     "far larger than those before them: give the large ones first",
                     {"limit": _ROOM_OF_A_MESSAGE},
                 )
-            chunk.append(text)
+            chunk += some
         return chunk
 
     @property
@@ -634,11 +637,23 @@ def _texts(items: Iterable[Item]) -> Iterator[str]:
     """Every item as JSON in ASCII, which carries lone surrogates too."""
     if isinstance(items, str | bytes | Mapping):
         raise TypeError(f"expected an iterable of items, found one {type(items).__name__}")
-    for position, item in enumerate(items):
+    position, rest = 0, iter(items)
+    while some := list(islice(rest, _ITEMS_AT_ONCE)):
+        if set(map(type, some)) == {str}:
+            # What most items are; one by one they take five times as long.
+            yield from map(encode_basestring_ascii, cast("list[str]", some))
+        else:
+            yield from _texts_of_any(some, position)
+        position += len(some)
+
+
+def _texts_of_any(items: Iterable[Item], position: int) -> Iterator[str]:
+    """Some items as JSON, the first of which has this position."""
+    for at, item in enumerate(items, position):
         try:
             text = _text_of(item)
         except (TypeError, ValueError, RecursionError) as error:
-            message = f"the item at position {position} cannot be sent as JSON: {error}"
+            message = f"the item at position {at} cannot be sent as JSON: {error}"
             raise ValueError(message) from None
         yield text
 

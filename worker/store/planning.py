@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Row, func, or_, select, update
 
+from api_adapters.base import Evidence
+from worker.batch import BatchState
 from worker.job import Job, JobId, JobState
 from worker.store import duplicates, pages
 from worker.store.base import Chunk, Cut, Part
@@ -162,26 +164,40 @@ def _insert_ranges(
 ) -> None:
     """Insert ranges with the counts of their strays, each given as (position, verdict)."""
     firsts = [cut.first for cut in cuts]
-    tallies: list[Counter[str | None]] = [Counter() for _ in cuts]
+    tallies: dict[int, Counter[str | None]] = {}
     for position, verdict in found:
-        tallies[bisect_right(firsts, position) - 1][verdict] += 1
-    values = []
-    for cut, counts in zip(cuts, tallies, strict=True):
-        is_done = sum(counts.values()) - counts[None] == cut.items
-        values.append(
-            {
-                "job": row.seq,
-                "first": cut.first,
-                "last": cut.last,
-                "items": cut.items,
-                "state": "done" if is_done else "ready",
-                OPEN_STRAYS: counts[None],
-                **{name: counts[verdict.value] for verdict, name in STRAY_COLUMNS.items()},
-            }
-        )
-    tx.execute(tx.insert(batches).on_conflict_do_nothing(), values)
-    for one in values:
-        tx.gained.add_range(row.target, one)
+        place = bisect_right(firsts, position) - 1
+        tallies.setdefault(place, Counter())[verdict] += 1
+    rows = []
+    for place, cut in enumerate(cuts):
+        own: dict[str, Any] = {"job": row.seq, "first": cut.first, "last": cut.last}
+        values = {**_NEW_RANGE, **own, "items": cut.items, **_strayed(cut, tallies.get(place))}
+        rows.append(tuple(values.values()))
+        tx.gained.add_range(row.target, values)
+    tx.dialect.insert_rows(tx.connection, batches, rows)
+
+
+#: What a range begins with, in the order of the columns and as they are kept.
+_NEW_RANGE: dict[str, Any] = {
+    **dict.fromkeys(column.name for column in batches.c),
+    "state": BatchState.READY.value,
+    "evidence": Evidence.NONE.value,
+    **dict.fromkeys(("is_half", "doubt"), False),
+    **dict.fromkeys(("not_before", "failures", "told_to_wait", "calls"), 0),
+    **dict.fromkeys((*STRAY_COLUMNS.values(), OPEN_STRAYS), 0),
+}
+
+
+def _strayed(cut: Cut, counts: Counter[str | None] | None) -> dict[str, Any]:
+    """What is different in a range that has strays from the start."""
+    if counts is None:
+        return {}
+    is_done = sum(counts.values()) - counts[None] == cut.items
+    return {
+        "state": (BatchState.DONE if is_done else BatchState.READY).value,
+        OPEN_STRAYS: counts[None],
+        **{name: counts[verdict.value] for verdict, name in STRAY_COLUMNS.items()},
+    }
 
 
 def _note_planned(tx: Tx, row: Row[Any], now: datetime) -> None:

@@ -7,14 +7,18 @@ from typing import Any
 from sqlalchemy import (
     URL,
     BigInteger,
+    Boolean,
+    Column,
     ColumnElement,
     Connection,
     Engine,
     Integer,
     LargeBinary,
     SmallInteger,
+    String,
     Table,
     Text,
+    TypeDecorator,
     create_engine,
     event,
     func,
@@ -149,7 +153,7 @@ class PostgresqlDialect:
         copy_in = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
         try:
             with driver.cursor() as cursor, cursor.copy(copy_in) as copy:
-                copy.set_types([_TYPES[type(column.type)] for column in table.c])
+                copy.set_types([_type_of(column) for column in table.c])
                 for row in rows:
                     copy.write_row(row)
         # The driver is used directly here, so its error is not wrapped yet.
@@ -162,11 +166,20 @@ class PostgresqlDialect:
 #: What the types of our columns are called here.
 _TYPES = {
     BigInteger: "int8",
+    Boolean: "bool",
     Integer: "int4",
     LargeBinary: "bytea",
     SmallInteger: "int2",
+    String: "varchar",
     Text: "text",
 }
+
+
+def _type_of(column: Column[Any]) -> str:
+    """What a column's values are sent as: a moment, as the number that it is kept as."""
+    kept = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
+    return _TYPES[type(kept)]
+
 
 #: A join by BETWEEN without LATERAL reads the whole job for each stretch.
 _TEXTS_OF = text(
