@@ -112,10 +112,18 @@ class AdapterContract:
     def test_many_are_refused_for_one_of_a_wrong_form(
         self, adapter: Adapter, existing: list[Item]
     ) -> None:
-        for bad in (*self.bad_items, ""):
+        texts = [item for item in existing if isinstance(item, str)]
+        # Two in one are none, unless they are an item by themselves.
+        joined = [f"{one}{between}{one}" for one in texts[:1] for between in ("\n", "\0", ",")]
+        for bad in (*self.bad_items, "", *joined):
             for many in ([bad], [*existing, bad], [bad, *existing]):
-                with pytest.raises(BadItem):
-                    adapter.keys(many)
+                try:
+                    wanted = [adapter.key(item) for item in many]
+                except BadItem:
+                    with pytest.raises(BadItem):
+                        adapter.keys(many)
+                else:
+                    assert adapter.keys(many) == wanted
 
     def test_what_is_there_is_deleted(
         self, adapter: Adapter, existing: list[Item], remaining: Callable[[], set[str]]

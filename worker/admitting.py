@@ -114,6 +114,9 @@ def _land_alike(
     except Exception:  # noqa: BLE001
         return None
     texts = list(map(encode_basestring_ascii if types == {str} else to_json, values))
+    if len(named) != len(values):
+        # A key too many, and each item after it would have its neighbour's.
+        return None
     # No letter takes more than four bytes, and escaped no less than in UTF-8.
     longest = max(map(len, named), default=0) * 4
     if longest > MAX_KEY_BYTES or max(map(len, texts), default=0) > MAX_ITEM_BYTES:

@@ -118,18 +118,18 @@ def _marks(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> dict[int,
     Items of which the same is known, and the same is found, share one mark.
     """
     marks: dict[int, Mark] = {}
-    known: dict[tuple[int, int], Mark] = {}
+    known: dict[tuple[int, int], tuple[Finding, Mark]] = {}
     for item in claimed.items:
         key = keys.get(item.position)
         finding = reply.findings.get(key) if key is not None and key not in reply.unsent else None
         if finding is None:
             marks[item.position] = _mark(item.mark, key, reply)
             continue
-        # Both live as long as the reply and the batch: their ids are theirs alone.
+        # The finding is kept, so that its id stays its own.
         same = (id(item.mark), id(finding))
         if same not in known:
-            known[same] = _mark(item.mark, key, reply)
-        marks[item.position] = known[same]
+            known[same] = (finding, _mark(item.mark, key, reply))
+        marks[item.position] = known[same][1]
     return marks
 
 

@@ -33,7 +33,7 @@ ALONE = ("--without-mingle", "--without-gossip")
 QUEUES = ("deletions.bells", "deletions")
 MOST = timedelta(seconds=90)
 #: Without a broker work goes on until the slices that there are have ended.
-SLICES_END = 2.0
+SLICES_END = 4.0
 
 #: At most forty items in a fifth of a second.
 QUICK: dict[str, Any] = {"timeout": "2s", "max_items_per_call": 10, "max_in_flight": 4}

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from api_adapters.base import Verdict
 from tests.contract.stores.steps import Steps
-from tests.factories import all_marked, appetite, final
+from tests.factories import all_marked, appetite, chunk_of, final
 from tests.postgres import database
 from worker.errors import StoreUnavailable, WrongMigration
 from worker.item import Mark, digest_of_key
@@ -156,6 +156,52 @@ def test_items_of_a_row_each_become_pages(url: str) -> None:
     store.close()
     shown = run(url, "SELECT position, item FROM outcomes ORDER BY position")
     assert shown == list(items.items())
+
+
+def test_a_job_that_is_open_goes_on_after_its_items_became_pages(url: str) -> None:
+    make_older(url, at="0007")
+    job = (
+        "INSERT INTO jobs (id, target, fingerprint, state, dry_run, approved, options,"
+        " chunk_items, items, duplicates, is_cut, round, owed, finds, needs_approval,"
+        " created_at, fed_at)"
+        " VALUES ('j1', 'crm', 'f', 'open', false, false, 'o', 10, 20, 0, false, 0, false, 0,"
+        " false, 1, 1)"
+    )
+    landed_before = {0: [f"a{n}" for n in range(9)] + ["a0"], 2: [f"c{n}" for n in range(10)]}
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(job))
+        for number, names in landed_before.items():
+            connection.execute(
+                text("INSERT INTO chunks SELECT seq, :number, 10, 50, :digest FROM jobs"),
+                {"number": number, "digest": f"d{number}"},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO items (job, position, item, key)"
+                    " SELECT seq, :at, :item, :key FROM jobs"
+                ),
+                [
+                    {"at": at, "item": f'"{name}"', "key": digest_of_key("crm", name)}
+                    for at, name in enumerate(names, number * 10)
+                ],
+            )
+    engine.dispose()
+    migrate(url)
+    store = SqlStore(url)
+    ways = Steps(store)
+
+    for number, names in {1: [f"b{n}" for n in range(9)] + ["c3"], 3: ["d", "d", "a1"]}.items():
+        store.append(JobId("j1"), chunk_of(names, number=number, start=number * 10))
+    store.seal(JobId("j1"), 4)
+    ways.planned(JobId("j1"))
+
+    kept = [text for _, text, _ in store.content(JobId("j1"), after=-1, limit=99)]
+    wanted = [f"a{n}" for n in range(9)] + [f"b{n}" for n in range(9)] + ["c3"]
+    wanted += [f"c{n}" for n in range(10) if n != 3] + ["d"]
+    assert kept == [f'"{name}"' for name in wanted]
+    assert store.job(JobId("j1")).items == len(wanted)
+    store.close()
 
 
 @pytest.mark.parametrize("way", [prepare, migrate])

@@ -268,3 +268,58 @@ def test_one_id_with_two_contents_is_taken_once(url: str, store: SqlStore) -> No
         assert isinstance(refused, RefusedRequest)
         assert refused.code == "job_conflict"
         assert store.job(new.id).items in {4, 5}
+
+
+def forget(url: str, name: str) -> int:
+    """Forget one item, and tell of how many jobs."""
+    store = SqlStore(url)
+    try:
+        return store.forget("crm", digest_of_key("crm", name), Who()).forgotten
+    finally:
+        store.close()
+
+
+def prune(url: str, job: JobId) -> bool:
+    """Prune a job, two items at a time."""
+    store = SqlStore(url)
+    try:
+        while not store.prune(job, limit=2):
+            pass
+        return True
+    finally:
+        store.close()
+
+
+def test_items_of_one_page_are_forgotten_at_once(url: str, store: SqlStore) -> None:
+    steps = Steps(store)
+    names = [f"k{number}" for number in range(12)]
+    for _ in range(ROUNDS // 2):
+        job = steps.running(names, size=12)
+        steps.record(steps.claim(appetite(call_items=12)))
+        assert store.settle(job)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            told = list(threads.map(forget, [url] * 8, names))
+
+        assert told == [1] * 8
+        assert list(store.sample(job, limit=99)) == [f'"{name}"' for name in names[8:]]
+        assert not any(store.mentions(digest_of_key("crm", one), limit=9) for one in names[:8])
+        assert prune(url, job)
+
+
+def test_what_is_forgotten_while_its_job_is_pruned_is_gone(url: str, store: SqlStore) -> None:
+    steps = Steps(store)
+    names = [f"k{number}" for number in range(12)]
+    for _ in range(ROUNDS // 2):
+        job = steps.running(names, size=12)
+        steps.record(steps.claim(appetite(call_items=12)))
+        assert store.settle(job)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            pruned = threads.submit(prune, url, job)
+            forgotten = [threads.submit(forget, url, name) for name in names[:6]]
+            assert pruned.result()
+            assert all(one.result() <= 1 for one in forgotten)
+
+        assert store.sample(job, limit=99) == []
+        assert not any(store.mentions(digest_of_key("crm", one), limit=9) for one in names)

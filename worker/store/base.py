@@ -29,6 +29,10 @@ KEPT_BRIEFLY = timedelta(days=7)
 APPROVAL_PATIENCE = timedelta(days=7)
 #: A job that runs since so lately may be in the hands of whoever settles it.
 SETTLING_TAKES = timedelta(seconds=5)
+#: A bell that nobody answered for so long may be rung again.
+BELL_PATIENCE = timedelta(seconds=5)
+#: A bell that somebody came to who was busy enough may be so after this.
+DECLINED_FOR = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +116,14 @@ class Appetite:
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 
-        A claim takes no more than half of its place's share, so that all places
-        have work to the end.
+        A claim takes no more than its place's share, which takes as long as all
+        that is left would with every place at work.
 
         >>> wanted = Appetite(call_items=100, calls=10, places=32, least=2)
-        >>> [wanted.shared(ready).calls for ready in (10_000, 320, 40)]
+        >>> [wanted.shared(ready).calls for ready in (10_000, 160, 40)]
         [10, 5, 2]
         """
-        share = ready // (2 * self.places)
+        share = ready // self.places
         return replace(self, calls=max(min(self.calls, share), min(self.calls, self.least)))
 
 
@@ -578,6 +582,13 @@ class Store(Protocol):
 
         Each bell is answered once, with the first claim that takes something or
         before another one, else bells multiply.
+        """
+        ...
+
+    def decline_bell(self, target: str) -> None:
+        """Whoever came to the bell is busy enough: for half a second nobody need ring.
+
+        Otherwise each claim would ring, as long as fewer work than there are places.
         """
         ...
 

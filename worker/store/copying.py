@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, and_, func, insert, literal, or_, select
@@ -12,14 +13,15 @@ from worker.item import Mark
 from worker.job import JobId, JobState
 from worker.store import pages, prints
 from worker.store.origins import check_kept
-from worker.store.pages import Place
+from worker.store.pages import Place, places_of
 from worker.store.tables import PLACES_OF_A_PAGE, STRAY_COLUMNS, batches, strays
 from worker.store.tables import pages as paged
 from worker.store.tables import prints as printed
 from worker.store.transaction import Tx, as_mark, job_row, locked_job_row, mark_values
 
-#: Ranges of the parent looked at in one go.
-RANGES_AT_ONCE = 50
+#: Ranges of the parent looked at in one go, and about so many items.
+RANGES_AT_ONCE = 1_000
+ITEMS_AT_ONCE = 5_000
 
 
 def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
@@ -93,10 +95,9 @@ def _reached(tx: Tx, seq: int) -> int:
 def _leftovers(
     tx: Tx, parent: int, wanted: frozenset[Verdict], reached: int
 ) -> Iterator[list[tuple[Place, Mark]]]:
-    """Items of the parent with a wanted verdict and their marks, range by range."""
+    """Items of the parent with a wanted verdict and their marks, some ranges at a time."""
     while ranges := _ranges(tx, parent, wanted, reached):
-        for one in ranges:
-            yield list(_of_range(tx, parent, one, wanted, reached))
+        yield list(_of_ranges(tx, parent, ranges, wanted, reached))
         reached = ranges[-1].last
 
 
@@ -110,22 +111,29 @@ def _ranges(tx: Tx, parent: int, wanted: frozenset[Verdict], reached: int) -> Se
         .order_by(batches.c.first)
         .limit(RANGES_AT_ONCE)
     ).all()
-    return rows
+    sizes = accumulate(row.items for row in rows)
+    # Some at a time: the pages of all of them are in hand at once.
+    return rows[: 1 + sum(size < ITEMS_AT_ONCE for size in sizes)]
 
 
-def _of_range(
-    tx: Tx, parent: int, one: Row[Any], wanted: frozenset[Verdict], reached: int
+def _of_ranges(
+    tx: Tx, parent: int, ranges: Sequence[Row[Any]], wanted: frozenset[Verdict], reached: int
 ) -> Iterator[tuple[Place, Mark]]:
-    """Items of one range with a wanted verdict, and their marks."""
-    within = (max(one.first, reached + 1), one.last)
-    chosen = select(strays).where(strays.c.job == parent, strays.c.position.between(*within))
+    """Items of some ranges with a wanted verdict, and their marks."""
+    first, last = max(ranges[0].first, reached + 1), ranges[-1].last
+    chosen = select(strays).where(strays.c.job == parent, strays.c.position.between(first, last))
     own = {row.position: as_mark(row) for row in tx.execute(chosen)}
+    stretches = [(parent, row.first, row.last) for row in ranges]
+    places = (place for row in pages.rows_of_stretches(tx, stretches) for place in places_of(row))
+    following = iter(ranges)
+    one = next(following)
     mark = as_mark(one)
-    for page in pages.rows_between(tx, parent, *within):
-        for place in pages.places_of(page):
-            found = own.get(place.position, mark)
-            if within[0] <= place.position <= within[1] and found.verdict in wanted:
-                yield place, found
+    for place in places:
+        while place.position > one.last and (beyond := next(following, None)) is not None:
+            one, mark = beyond, as_mark(beyond)
+        found = own.get(place.position, mark)
+        if max(one.first, first) <= place.position <= one.last and found.verdict in wanted:
+            yield place, found
 
 
 def _copy_marks(tx: Tx, seq: int, found: Sequence[tuple[Place, Mark]]) -> None:

@@ -81,7 +81,8 @@ def _drop_within(
     """Drop what was seen before from what landed together; how many."""
     gone: list[Place] = []
     for row in rows_between(tx, seq, *stretch):
-        later = [place for place in places_of(row) if _is_later(place, doubled, seen)]
+        own = [place for place in places_of(row) if stretch[0] <= place.position <= stretch[1]]
+        later = [place for place in own if _is_later(place, doubled, seen)]
         if later:
             # What was kept at the door has a key, and an outcome already.
             take_out(tx, row, [place.position for place in later])

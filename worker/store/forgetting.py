@@ -1,8 +1,5 @@
 """How an item is dropped from jobs that have settled."""
 
-from itertools import groupby
-from operator import itemgetter
-
 from sqlalchemy import select
 
 from worker.store import prints as printing
@@ -14,19 +11,20 @@ from worker.store.transaction import Tx
 
 def forget(tx: Tx, target: str, key: bytes, who: Who) -> Forgotten:
     """Drop a key's items from settled jobs; the event names no item."""
-    places = sorted((job, place.position) for job, place in printing.found(tx, key))
     forgotten = kept = 0
-    for job, some in groupby(places, key=itemgetter(0)):
-        positions = [position for _, position in some]
-        finished_at = tx.execute(select(jobs.c.finished_at).where(jobs.c.seq == job)).scalar_one()
-        if finished_at is None:
-            kept += len(positions)
-            continue
-        for position in positions:
-            for row in rows_between(tx, job, position, position):
-                take_out(tx, row, [position])
-        printing.drop(tx, job, key)
-        forgotten += len(positions)
+    # In one order, so that two who forget cannot wait for each other.
+    for job in sorted({job for job, _ in printing.found(tx, key)}):
+        # Whoever else forgets, or prunes, writes pages of the job anew: one at a time.
+        held = tx.execute(tx.locked(select(jobs.c.finished_at).where(jobs.c.seq == job)))
+        is_settled = held.scalar_one() is not None
+        for place in printing.found_in(tx, job, key):
+            forgotten += is_settled
+            kept += not is_settled
+            if is_settled:
+                for row in rows_between(tx, job, place.position, place.position):
+                    take_out(tx, row, [place.position])
+        if is_settled:
+            printing.drop(tx, job, key)
     detail = {"jobs": forgotten, "kept": kept}
     tx.note("item.forgotten", now=tx.now(), target=target, who=who, detail=detail)
     return Forgotten(forgotten=forgotten, kept=kept)

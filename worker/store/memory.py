@@ -17,6 +17,8 @@ from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import memory_purging
 from worker.store.base import (
+    BELL_PATIENCE,
+    DECLINED_FOR,
     Appetite,
     Breached,
     Busy,
@@ -403,6 +405,12 @@ class MemoryStore(Store):
         with self._now() as now:
             row = self._rows.target(target)
             row.rung_at, row.answered_at = None, now
+
+    def decline_bell(self, target: str) -> None:
+        """See the port."""
+        with self._now() as now:
+            row = self._rows.target(target)
+            row.rung_at, row.answered_at = now - BELL_PATIENCE + DECLINED_FOR, now
 
     def claim(
         self,

@@ -6,8 +6,8 @@ from api_adapters.base import Verdict
 from worker.batch import BatchState
 from worker.item import Outcome
 from worker.job import JobState, JobStatus
-from worker.store.base import JobNote, Mention, Page
-from worker.store.memory_rows import BELL_PATIENCE, JobRow, Rows
+from worker.store.base import BELL_PATIENCE, JobNote, Mention, Page
+from worker.store.memory_rows import JobRow, Rows
 
 
 def job_note_of(row: JobRow, now: datetime) -> JobNote:

@@ -13,13 +13,11 @@ from worker.call import Call
 from worker.errors import RefusedRequest
 from worker.item import Landed, Mark, from_json
 from worker.job import Job, JobId, JobState, Tally, empty_tally
-from worker.store.base import SETTLING_TAKES, Chunk, Event, LeaseId, Protection, Who
+from worker.store.base import BELL_PATIENCE, SETTLING_TAKES, Chunk, Event, LeaseId, Protection, Who
 from worker.store.memory_orders import PurgeRow
 
 #: Nothing rests until this moment.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A bell that nobody answered for so long may be rung again.
-BELL_PATIENCE = timedelta(seconds=5)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ of all of PostgreSQL's time, and ten times the bytes in its log.
 """
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby
 from operator import itemgetter
@@ -75,6 +76,33 @@ class Texts:
                 break
             if some := lines[max(first - begin, 0) : last - begin + 1]:
                 yield max(first, begin), some
+
+
+class Keys:
+    """The keys of some pages of one job, that were read together."""
+
+    __slots__ = ("_firsts", "_packed")
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._packed: list[bytes] = []
+
+    def add(self, first: int, packed: bytes) -> None:
+        """Add those of the next page."""
+        self._firsts.append(first)
+        self._packed.append(packed)
+
+    def between(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """Positions and keys of a stretch, of items that have one."""
+        start = max(bisect_right(self._firsts, first) - 1, 0)
+        for begin, packed in zip(self._firsts[start:], self._packed[start:], strict=True):
+            if begin > last:
+                break
+            edge = max(first, begin)
+            some = packed[(edge - begin) * KEY_BYTES : (last - begin + 1) * KEY_BYTES]
+            for position, key in enumerate(cut_keys(some), edge):
+                if key != NO_KEY:
+                    yield position, key
 
 
 #: Of a job without pages.
@@ -162,9 +190,12 @@ def places_of(row: Row[Any]) -> list[Place]:
 
 def keys_of(row: Row[Any]) -> list[bytes | None]:
     """The keys of a row of `pages`, place by place."""
-    packed = bytes(row.keys)
-    cut = (packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES))
-    return [None if key == NO_KEY else key for key in cut]
+    return [None if key == NO_KEY else key for key in cut_keys(bytes(row.keys))]
+
+
+def cut_keys(packed: bytes) -> Iterator[bytes]:
+    """Keys that stand behind each other, one by one."""
+    return (packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES))
 
 
 def overlapping(job: int, first: int, last: int) -> ColumnElement[bool]:
@@ -179,6 +210,16 @@ def texts_of(tx: Tx, stretches: Iterable[Stretch]) -> Mapping[int, Texts]:
     read = tx.dialect.texts_of(tx.connection, merged) if merged else ()
     by_job = groupby(sorted(read, key=itemgetter(0, 1)), key=itemgetter(0))
     return {job: Texts((first, texts) for _, first, texts in some) for job, some in by_job}
+
+
+def keys_of_stretches(tx: Tx, stretches: Iterable[Stretch]) -> Mapping[int, Keys]:
+    """The keys of all pages that hold places of some stretches, by job."""
+    found: dict[int, Keys] = defaultdict(Keys)
+    known = select(pages.c.first, pages.c["keys"]).order_by(pages.c.first)
+    for job, first, last in _merged(stretches):
+        for begin, packed in tx.execute(known.where(overlapping(job, first, last))):
+            found[job].add(begin, bytes(packed))
+    return found
 
 
 def _merged(stretches: Iterable[Stretch]) -> list[Stretch]:
@@ -198,6 +239,12 @@ def rows_between(tx: Tx, job: int, first: int, last: int) -> Sequence[Row[Any]]:
     chosen = select(pages).where(overlapping(job, first, last)).order_by(pages.c.first)
     rows: Sequence[Row[Any]] = tx.execute(chosen).all()
     return rows
+
+
+def rows_of_stretches(tx: Tx, stretches: Iterable[Stretch]) -> Iterator[Row[Any]]:
+    """Whole rows that hold places of some stretches, each once, in order."""
+    for job, first, last in _merged(stretches):
+        yield from rows_between(tx, job, first, last)
 
 
 def rows_beyond(tx: Tx, job: int, after: int, most: int, *columns: Any) -> Sequence[Row[Any]]:

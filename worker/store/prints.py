@@ -76,6 +76,13 @@ def found(tx: Tx, key: bytes) -> Iterator[tuple[int, Place]]:
         yield from _in_pages(tx, row, {key})
 
 
+def found_in(tx: Tx, job: int, key: bytes) -> list[Place]:
+    """The places of one job that hold an item with a key."""
+    known = select(prints.c.job, prints.c.first, prints.c.last)
+    rows = tx.execute(known.where(_may_hold(tx, key), prints.c.job == job)).all()
+    return [place for row in rows for _, place in _in_pages(tx, row, {key})]
+
+
 def found_of(tx: Tx, keys: Collection[bytes]) -> Iterator[tuple[int, Place]]:
     """(job, place) of every item with one of many keys."""
     for _, some in groupby(sorted(keys), key=part_of):

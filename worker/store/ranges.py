@@ -24,7 +24,7 @@ from api_adapters.base import Verdict
 from worker.batch import Batch, BatchState, Claimed
 from worker.item import Mark, all_from_json
 from worker.job import JobId, JobState
-from worker.store.pages import NO_TEXTS, Texts, keys_of, rows_between, texts_of
+from worker.store.pages import NO_TEXTS, Texts, keys_of_stretches, texts_of
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,
@@ -101,11 +101,10 @@ def protected_in(
     The keys of the ranges are asked for, however many are protected.
     """
     places_by_key: dict[bytes, list[tuple[int, int]]] = {}
+    packed = keys_of_stretches(tx, [(row.job, row.first, row.last) for row in rows])
     for row in rows:
-        for page in rows_between(tx, row.job, row.first, row.last):
-            for position, key in enumerate(keys_of(page), page.first):
-                if key is not None and row.first <= position <= row.last:
-                    places_by_key.setdefault(key, []).append((row.job, position))
+        for position, key in packed[row.job].between(row.first, row.last):
+            places_by_key.setdefault(key, []).append((row.job, position))
     return [
         (job, position, key)
         for key in _held(tx, list(places_by_key), target, now)

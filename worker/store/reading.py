@@ -16,11 +16,10 @@ from api_adapters.base import Verdict
 from worker.item import Mark, Outcome, outcomes
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
 from worker.store import prints
-from worker.store.base import Event, Mention, Page
+from worker.store.base import BELL_PATIENCE, Event, Mention, Page
 from worker.store.origins import check_kept
 from worker.store.pages import NO_TEXTS, Place, is_more, items_beyond, texts_of
 from worker.store.ranges import is_ready
-from worker.store.ringing import BELL_PATIENCE
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,

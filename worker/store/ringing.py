@@ -1,16 +1,14 @@
 """Bells: at most one a target that no worker has come to yet."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
 
+from worker.store.base import BELL_PATIENCE, DECLINED_FOR
 from worker.store.ranges import has_ready, rest_of
 from worker.store.tables import bells
 from worker.store.transaction import Tx
-
-#: A bell that nobody answered for so long may be rung again.
-BELL_PATIENCE = timedelta(seconds=5)
 
 
 def answer_bell(tx: Tx, target: str) -> None:
@@ -19,6 +17,14 @@ def answer_bell(tx: Tx, target: str) -> None:
     Committed before a claim reads what is ready: what comes later rings anew.
     """
     answer_and_ring(tx, target, tx.now(), is_due=False)
+
+
+def decline_bell(tx: Tx, target: str) -> None:
+    """Whoever came is busy enough: the bell counts as rung for a moment longer."""
+    now = tx.now()
+    heard: dict[str, Any] = {"answered_at": now, "rung_at": now - BELL_PATIENCE + DECLINED_FOR}
+    new = tx.insert(bells).values(target=target, **heard)
+    tx.execute(new.on_conflict_do_update(index_elements=[bells.c.target], set_=heard))
 
 
 def answer_and_ring(tx: Tx, target: str, now: datetime, *, is_due: bool) -> None:

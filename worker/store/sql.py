@@ -229,6 +229,10 @@ class SqlStore(Store):
         with self._write(may_be_lost=True) as tx:
             ringing.answer_bell(tx, target)
 
+    def decline_bell(self, target: str) -> None:
+        with self._write(may_be_lost=True) as tx:
+            ringing.decline_bell(tx, target)
+
     def claim(
         self,
         target: str,

@@ -152,3 +152,14 @@ def test_an_adapter_that_breaks_over_many_is_asked_for_each() -> None:
     chunk = admit(["a", "b"], target="crm", key_of=ScriptedAdapter().key, keys_of=broken)
 
     assert [one.refusal for one in chunk.items] == [None, None]
+
+
+def test_keys_of_another_number_than_items_are_not_relied_on() -> None:
+    def one_too_many(items: Sequence[Item]) -> list[str]:
+        return ["extra", *map(str, items)]
+
+    key_of = ScriptedAdapter().key
+
+    chunk = admit(["a", "b"], target="crm", key_of=key_of, keys_of=one_too_many)
+
+    assert chunk == admit(["a", "b"], target="crm", key_of=key_of)

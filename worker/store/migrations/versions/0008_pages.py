@@ -95,8 +95,10 @@ def upgrade() -> None:
         op.execute("ALTER TABLE pages ALTER COLUMN texts SET STORAGE EXTERNAL")
         op.execute("ALTER TABLE pages ALTER COLUMN keys SET STORAGE EXTERNAL")
         op.execute("ALTER TABLE prints ALTER COLUMN prints SET STORAGE EXTERNAL")
-    for job in op.get_bind().execute(sa.text("SELECT seq FROM jobs")).scalars().all():
-        _move(job)
+    jobs = op.get_bind().execute(sa.text("SELECT seq, state, chunk_items FROM jobs")).all()
+    for job, state, chunk_items in jobs:
+        # What lands later has pages and prints of its own, and none of this may reach into it.
+        _move(job, together=chunk_items if state == "open" else LANDED)
     op.execute("DROP VIEW outcomes")
     op.drop_table("items")
     dialect = op.get_bind().dialect.name
@@ -105,16 +107,17 @@ def upgrade() -> None:
     op.get_bind().exec_driver_sql(view)
 
 
-def _move(job: int) -> None:
-    """Move one job's items."""
+def _move(job: int, *, together: int) -> None:
+    """Move one job's items, so many places at once."""
     connection, beyond = op.get_bind(), 0
     while (first := connection.execute(_NEXT, {"job": job, "first": beyond}).scalar()) is not None:
-        beyond = first + LANDED
+        beyond = (first // together + 1) * together
         rows = connection.execute(_SOME, {"job": job, "first": first, "beyond": beyond}).all()
         for page in _pages(rows):
             connection.execute(_PAGE, {"job": job, **page})
+        place = {"job": job, "first": first, "last": rows[-1].position}
         for some in _prints(rows):
-            connection.execute(_PRINTS, {"job": job, "first": first, "last": beyond - 1, **some})
+            connection.execute(_PRINTS, {**place, **some})
 
 
 def _pages(rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
