@@ -41,8 +41,11 @@ log = logging.getLogger("deletions.executor")
 #: What a claim takes is expected to be finished in this time; the less is left,
 #: the less it takes, down to the other.
 CLAIM_WORTH = timedelta(seconds=1)
-LEAST_WORTH = timedelta(milliseconds=100)
+LEAST_WORTH = timedelta(milliseconds=250)
 MOST_CALLS_A_CLAIM = 100
+#: What is left of a claim after twice the expected time is given back, but after
+#: twice this at the earliest.
+LEAST_PATIENCE = timedelta(milliseconds=100)
 #: More items than fit in one call are claimed up to here: all of them are in hand at once.
 MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
@@ -52,7 +55,7 @@ GATHER = timedelta(milliseconds=250)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25
 #: How long answers are kept in hand: what a worker that is lost never told.
-RECORD_EVERY = 0.5
+RECORD_EVERY = 1.0
 #: A slice waits out a rest of at most this long; below it a claim would be busy
 #: asking.
 LONGEST_MOMENT = timedelta(seconds=1)
@@ -63,6 +66,10 @@ CLOSED_REST = timedelta(seconds=30)
 
 class Place(Protocol):
     """What a slice works on in its process."""
+
+    def begins(self, *, calling: float) -> None:
+        """A claim was taken, whose calls are expected to take so many seconds."""
+        ...
 
     def goes_on(self, *, calling: float, working: float) -> bool:
         """Whether the slice is of use after a claim, by the seconds that it took.
@@ -186,7 +193,7 @@ class Executor:
             # Whatever is logged of it, be it by an adapter, names these.
             with bound(target=name, lease=hand.claim.lease):
                 log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
-                self._work(hand, done, is_ending)
+                self._work(hand, done, is_ending, place)
             is_sure = hand.claim.is_more
             working = self._processor() - began
             if place and not place.goes_on(calling=hand.calling, working=working):
@@ -268,9 +275,13 @@ class Executor:
 
     # -- work -----------------------------------------------------------------
 
-    def _work(self, hand: _Hand, done: Slice, is_ending: Callable[[], bool]) -> None:
+    def _work(
+        self, hand: _Hand, done: Slice, is_ending: Callable[[], bool], place: Place | None
+    ) -> None:
         """Send what was claimed, call by call, and record what became of it."""
         calls = list(self._calls(hand))
+        if place is not None and hand.claim.call_time is not None:
+            place.begins(calling=hand.claim.call_time.total_seconds() * len(calls))
         late_at = self._clock() + self._patience(hand, len(calls))
         try:
             for number, call in enumerate(calls):
@@ -295,7 +306,7 @@ class Executor:
         A target may have become slower than it was known for.
         """
         expected = (hand.claim.call_time or timedelta()) * calls
-        return 2 * max(expected, LEAST_WORTH).total_seconds()
+        return 2 * max(expected, LEAST_PATIENCE).total_seconds()
 
     @staticmethod
     def _calls(hand: _Hand) -> Iterator[list[Claimed]]:

@@ -43,8 +43,10 @@ class Slots:
         self._clock = clock
         self._busy: Counter[str] = Counter()
         self._slices: Counter[str] = Counter()
-        #: Seconds in calls and of the processor, by target.
-        self._spent: dict[str, tuple[float, float]] = {}
+        #: Claims, seconds in their calls, and of the processor, by target.
+        self._spent: dict[str, tuple[float, float, float]] = {}
+        #: Seconds that the calls of the last claim were expected to take, by target.
+        self._expected: dict[str, float] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
         self._declined: set[str] = set()
@@ -94,6 +96,11 @@ class Slots:
             self._turned_away.clear()
         return names
 
+    def has_others(self, target: str) -> bool:
+        """Whether another target's bell was heard here of late."""
+        with self._lock:
+            return bool(self._heard_of_late() - {target})
+
     def has_declined(self, target: str) -> bool:
         """Whether a bell of the target was declined since this was asked.
 
@@ -105,16 +112,19 @@ class Slots:
             self._declined.discard(target)
             return has_declined
 
+    def expect(self, target: str, *, calling: float) -> None:
+        """Seconds that the calls of a claim are expected to take."""
+        with self._lock:
+            self._expected[target] = calling
+
     def note(self, slot: "Slot", *, calling: float, working: float) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""
         target = slot.target
         with self._lock:
             if calling > 0:
-                before = self._spent.get(target, (0.0, 0.0))
-                self._spent[target] = (
-                    before[0] * KEPT_OF_BEFORE + calling,
-                    before[1] * KEPT_OF_BEFORE + working,
-                )
+                before = self._spent.get(target, (0.0, 0.0, 0.0))
+                claims, called, worked = (KEPT_OF_BEFORE * one for one in before)
+                self._spent[target] = (claims + 1, called + calling, worked + working)
             if slot.counts and self._slices[target] > self._of_use(target):
                 # At once, so that of two that are too many only those go that are.
                 slot.counts = False
@@ -127,17 +137,25 @@ class Slots:
         they use it up, the calls seem to take longer: with less than all of
         what is seen to be waited for it settles where it just is used up.
         """
-        calling, working = self._spent.get(target, (0.0, 0.0))
-        return 1 + int(OVERLAP * calling / working) if working > 0 else self._room
+        claims, calling, working = self._spent.get(target, (0.0, 0.0, 0.0))
+        if working <= 0:
+            return self._room
+        # The claims of small jobs, with a call or two, say little of those of a large one.
+        calling = max(calling, self._expected.get(target, 0.0) * claims)
+        return 1 + int(OVERLAP * calling / working)
 
     def _may_enter(self, target: str) -> bool:
         """Whether a slot is free for the target."""
-        now = self._clock()
-        self._heard[target] = now
-        self._heard = {one: at for one, at in self._heard.items() if now - at < REMEMBERED}
-        others = self._heard.keys() - {target}
+        self._heard[target] = self._clock()
+        others = self._heard_of_late() - {target}
         most = max(1, self._room // 2) if others else self._room
         return self._busy.total() < self._room and self._busy[target] < most
+
+    def _heard_of_late(self) -> set[str]:
+        """The targets whose bell was heard here of late."""
+        now = self._clock()
+        self._heard = {one: at for one, at in self._heard.items() if now - at < REMEMBERED}
+        return set(self._heard)
 
 
 class Slot:
@@ -148,6 +166,10 @@ class Slot:
         self.target = target
         #: Whether it counts among those that work on the target.
         self.counts = True
+
+    def begins(self, *, calling: float) -> None:
+        """A claim was taken, whose calls are expected to take so many seconds."""
+        self._slots.expect(self.target, calling=calling)
 
     def goes_on(self, *, calling: float, working: float) -> bool:
         """Whether the slice is still of use, by the seconds that its last claim took."""

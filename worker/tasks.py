@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from traceback import extract_tb
 from typing import Any
 
@@ -40,6 +41,8 @@ log = logging.getLogger("deletions.tasks")
 
 #: How long one bell keeps a thread; what it has claimed by then it finishes.
 SLICE = timedelta(seconds=1)
+#: The same where no other target's bell was heard of late.
+LONGEST_SLICE = timedelta(seconds=3)
 #: How long one pruning keeps a thread; the next one goes on.
 PRUNING_LASTS = timedelta(minutes=10)
 #: Seconds after which a request that nobody hears of is tried again while the
@@ -194,27 +197,35 @@ def execute(target: str) -> Shown:
         return Shown(None, "there is no such target")
     with mine.slots.work(target) as place:
         if place is Turned.ENOUGH:
-            # The next claim rings again, and another process may hear that.
-            mine.deployment.store.answer_bell(target)
+            # Soon a claim rings again, and another process may hear that.
+            mine.deployment.store.decline_bell(target)
             return Shown(None, f"target={target} enough are at work here")
         if place is Turned.FULL:
             # Whoever ends a slice here rings again.
             return Shown(None, f"target={target} no slot is free")
-        over_at = time.monotonic() + SLICE.total_seconds()
         done = mine.executor.run(
             target,
-            is_over=lambda: mine.is_ending.is_set() or time.monotonic() > over_at,
+            is_over=partial(_is_over, mine, target, began=time.monotonic()),
             is_ending=mine.is_ending.is_set,
             place=place,
         )
     for waiting in mine.slots.turned_away():
         post(execute, target=waiting)
     if mine.slots.has_declined(target):
+        mine.deployment.store.answer_bell(target)
         ring_if_due([target])
     close(done.touched)
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
     counts = f"items={done.decided.total()} calls={done.calls} jobs={len(done.decided)}"
     return Shown(None, " ".join([counts, *jobs]))
+
+
+def _is_over(mine: Duty, target: str, *, began: float) -> bool:
+    """Whether a slice has had its time."""
+    lasted = timedelta(seconds=time.monotonic() - began)
+    if mine.is_ending.is_set() or lasted > LONGEST_SLICE:
+        return True
+    return lasted > SLICE and mine.slots.has_others(target)
 
 
 @nudge("deletions.settle")

@@ -1,8 +1,10 @@
 """When every store lets a bell be rung, and what a look finds."""
 
+from datetime import timedelta
+
 from tests.contract.stores.steps import Steps
 from tests.factories import MINUTE, SECOND, Clock, appetite, new_job
-from worker.store.base import Busy, CallNote, Claim, Store, Who
+from worker.store.base import DECLINED_FOR, Busy, CallNote, Claim, Store, Who
 
 
 def test_a_bell_is_due_when_work_is_ready(store: Store, steps: Steps) -> None:
@@ -31,15 +33,15 @@ def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -
     assert store.may_ring("crm") is True
 
 
-def claim_for_bell(store: Store, *, places: int) -> Claim | Busy:
-    """Claim as whoever comes because of a bell."""
+def claim_for_bell(store: Store, *, places: int, answers_bell: bool = True) -> Claim | Busy:
+    """Claim as whoever comes because of a bell, or goes on."""
     return store.claim(
         "crm",
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
         appetite=lambda _: appetite(places=places),
-        answers_bell=True,
+        answers_bell=answers_bell,
     )
 
 
@@ -82,6 +84,22 @@ def test_a_bell_that_is_answered_without_a_claim_may_be_rung_again(
 
     store.answer_bell("crm")
 
+    assert store.may_ring("crm") is True
+
+
+def test_a_bell_that_was_declined_may_be_rung_again_after_a_moment(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    steps.running(40)
+    store.may_ring("crm")
+
+    store.decline_bell("crm")
+
+    assert store.may_ring("crm") is False
+    claim = claim_for_bell(store, places=4, answers_bell=False)
+    assert isinstance(claim, Claim)
+    assert claim.ring is False
+    clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
     assert store.may_ring("crm") is True
 
 

@@ -26,8 +26,7 @@ from worker.executor import CLOSED_REST, LEASE_MARGIN
 from worker.job import JobId, JobState
 from worker.planner import PLANNING_LASTS
 from worker.requests import Submit
-from worker.store.base import Claim, Cut, Look, Owed, Who
-from worker.store.ringing import BELL_PATIENCE
+from worker.store.base import BELL_PATIENCE, Claim, Cut, Look, Owed, Who
 from worker.submitter import Submitter
 
 LOST = "a worker that is never heard of again"

@@ -154,6 +154,31 @@ def test_a_slice_that_left_gives_its_place_back_once(clock: Seconds, held: ExitS
     assert len(at_work(work(held, slots, "crm", 9))) == 2
 
 
+def test_the_claims_of_small_jobs_say_little_of_a_large_one(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(20, clock=clock)
+    (small,) = at_work(work(held, slots, "crm", 1))
+    small.goes_on(calling=0.1, working=0.1)
+    assert work(held, slots, "crm", 1) == [Turned.ENOUGH]
+
+    small.begins(calling=1)
+
+    assert len(at_work(work(held, slots, "crm", 9))) == 7
+
+
+def test_another_target_is_heard_of_for_a_while(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(10, clock=clock)
+    work(held, slots, "crm", 1)
+    assert not slots.has_others("crm")
+
+    work(held, slots, "other", 1)
+
+    assert slots.has_others("crm")
+    clock.now += REMEMBERED + 1
+    assert not slots.has_others("crm")
+
+
 def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))

@@ -22,7 +22,7 @@ from worker.job import JobId, JobState
 from worker.quiet import UNREADABLE
 from worker.sections import PurgeSettings
 from worker.slots import Slot
-from worker.store.base import Look, Who
+from worker.store.base import DECLINED_FOR, Look, Who
 
 
 class Office:
@@ -343,6 +343,8 @@ def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
 
     assert repr(shown) == "target=crm enough are at work here"
     assert house.adapter.calls == []
+    assert not house.store.may_ring("crm")
+    house.clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
     assert house.store.may_ring("crm")
 
 
