@@ -11,12 +11,17 @@ from api_adapters.base import Verdict
 from worker.errors import RefusedRequest
 from worker.item import Mark
 from worker.job import JobId, JobState
-from worker.store import pages, prints
+from worker.store import paging, printing
 from worker.store.origins import check_kept
-from worker.store.pages import Place, places_of
-from worker.store.tables import PLACES_OF_A_PAGE, STRAY_COLUMNS, batches, strays
-from worker.store.tables import pages as paged
-from worker.store.tables import prints as printed
+from worker.store.packing import Place, places_of
+from worker.store.tables import (
+    PLACES_OF_A_PAGE,
+    STRAY_COLUMNS,
+    batches,
+    pages,
+    prints,
+    strays,
+)
 from worker.store.transaction import Tx, as_mark, job_row, locked_job_row, mark_values
 
 #: Ranges of the parent looked at in one go, and about so many items.
@@ -32,14 +37,14 @@ def copy_plan(tx: Tx, job: JobId, limit: int) -> bool:
     plan = job_row(tx, row.plan)
     check_kept(plan)
     reached = _reached(tx, row.seq)
-    known = (paged.c.first, paged.c.last)
-    found = pages.rows_beyond(tx, plan.seq, reached, max(1, limit // PLACES_OF_A_PAGE), *known)
+    known = (pages.c.first, pages.c.last)
+    found = paging.rows_beyond(tx, plan.seq, reached, max(1, limit // PLACES_OF_A_PAGE), *known)
     if not found:
         return _is_copied(tx, row.seq, plan.items, job)
     edge = found[-1].last
-    _copy_rows(tx, paged, plan.seq, row.seq, paged.c.first.between(reached + 1, edge))
-    whole = and_(prints.of_job(plan.seq), printed.c.first.between(reached + 1, edge))
-    _copy_rows(tx, printed, plan.seq, row.seq, whole)
+    _copy_rows(tx, pages, plan.seq, row.seq, pages.c.first.between(reached + 1, edge))
+    whole = and_(printing.of_job(plan.seq), prints.c.first.between(reached + 1, edge))
+    _copy_rows(tx, prints, plan.seq, row.seq, whole)
     _copy_rows(tx, strays, plan.seq, row.seq, strays.c.position.between(reached + 1, edge))
     return False
 
@@ -53,7 +58,7 @@ def _copy_rows(tx: Tx, table: Table, plan: int, job: int, which: ColumnElement[b
 
 def _is_copied(tx: Tx, seq: int, wanted: int, job: JobId) -> bool:
     """Whether all items of the plan are there; a pruned plan has none left."""
-    count = pages.count_of(tx, seq)
+    count = paging.count_of(tx, seq)
     if count != wanted:
         raise RefusedRequest(
             "wrong_state",
@@ -80,15 +85,15 @@ def copy_leftovers(tx: Tx, job: JobId, limit: int) -> bool:
         found += some
         if len(found) >= limit:
             break
-    pages.insert_places(tx, row.seq, [place for place, _ in found])
-    prints.insert_places(tx, row.seq, [place for place, _ in found])
+    paging.insert_places(tx, row.seq, [place for place, _ in found])
+    printing.insert_places(tx, row.seq, [place for place, _ in found])
     _copy_marks(tx, row.seq, found)
     return len(found) < limit
 
 
 def _reached(tx: Tx, seq: int) -> int:
     """The last position that was copied already, or -1."""
-    copied = select(func.coalesce(func.max(paged.c.last), -1)).where(paged.c.job == seq)
+    copied = select(func.coalesce(func.max(pages.c.last), -1)).where(pages.c.job == seq)
     return int(tx.execute(copied).scalar_one())
 
 
@@ -124,7 +129,7 @@ def _of_ranges(
     chosen = select(strays).where(strays.c.job == parent, strays.c.position.between(first, last))
     own = {row.position: as_mark(row) for row in tx.execute(chosen)}
     stretches = [(parent, row.first, row.last) for row in ranges]
-    places = (place for row in pages.rows_of_stretches(tx, stretches) for place in places_of(row))
+    places = (place for row in paging.rows_of_stretches(tx, stretches) for place in places_of(row))
     following = iter(ranges)
     one = next(following)
     mark = as_mark(one)

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from worker.store import prints as printing
-from worker.store.pages import Place, places_of, rows_between, take_out
-from worker.store.prints import PRINT_BYTES, ROWS_AT_ONCE, cut, drop_each, part_of
+from worker.store import printing
+from worker.store.packing import Place, places_of
+from worker.store.paging import rows_between, take_out
+from worker.store.printing import PRINT_BYTES, ROWS_AT_ONCE, cut, drop_each, part_of
 from worker.store.tables import prints
 from worker.store.transaction import Tx
 

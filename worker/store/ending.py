@@ -9,7 +9,7 @@ from sqlalchemy import Row, exists, func, insert, or_, select, update
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
 from worker.job import FINAL, JobId, JobState, JobStatus, sources_of
-from worker.store import duplicates, pages, purging
+from worker.store import duplicates, paging, purging
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
 from worker.store.origins import check_digest, check_fresh
@@ -168,8 +168,8 @@ def _cover_the_rest(
     tx: Tx, row: Row[Any], now: datetime, *, code: str, message: str | None
 ) -> None:
     """One range over all positions that no range covers, ended at once."""
-    first = pages.first_beyond(tx, row.seq, reached_by_ranges(tx, row.seq))
-    last = pages.last_of(tx, row.seq)
+    first = paging.first_beyond(tx, row.seq, reached_by_ranges(tx, row.seq))
+    last = paging.last_of(tx, row.seq)
     if first is not None and last is not None:
         new: dict[str, Any] = {"state": "ready", **counts_of(tx, row.seq, first, last)}
         tx.execute(insert(batches).values(job=row.seq, first=first, last=last, **new))

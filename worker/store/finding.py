@@ -13,10 +13,10 @@ from sqlalchemy import Row, delete, update
 
 from worker.errors import LeaseLost
 from worker.job import Job, JobId, JobState
-from worker.store import pages
+from worker.store import paging
 from worker.store.base import Chunk
 from worker.store.landing import insert_landed
-from worker.store.prints import of_job
+from worker.store.printing import of_job
 from worker.store.tables import jobs, prints, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
@@ -40,10 +40,10 @@ def freeze(tx: Tx, job: JobId, frozen: Mapping[str, Any], holder: str) -> Job:
 def clear_found(tx: Tx, job: JobId, holder: str, limit: int) -> bool:
     """Drop up to so many items of an earlier find; True when none is left."""
     row = _held(tx, job, holder)
-    dropped = pages.drop_some(tx, row.seq, limit)
+    dropped = paging.drop_some(tx, row.seq, limit)
     left = jobs.c["items"] - dropped
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(items=left))
-    if pages.is_more(tx, row.seq, -1):
+    if paging.is_more(tx, row.seq, -1):
         return False
     tx.execute(delete(prints).where(of_job(row.seq)))
     return True
@@ -53,7 +53,7 @@ def land_found(tx: Tx, job: JobId, chunk: Chunk, holder: str) -> None:
     """Insert what a find brought, unless it is there from a try whose end was not heard."""
     row = _held(tx, job, holder)
     now = tx.now()
-    reached = pages.last_of(tx, row.seq)
+    reached = paging.last_of(tx, row.seq)
     if reached is not None and reached >= chunk.first:
         return
     insert_landed(tx, row.seq, chunk, now)

@@ -2,9 +2,9 @@
 
 from sqlalchemy import select
 
-from worker.store import prints as printing
+from worker.store import printing
 from worker.store.base import Forgotten, Who
-from worker.store.pages import rows_between, take_out
+from worker.store.paging import rows_between, take_out
 from worker.store.tables import jobs
 from worker.store.transaction import Tx
 

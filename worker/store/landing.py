@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
-from worker.store import pages, prints
+from worker.store import packing, paging, printing
 from worker.store.base import Chunk, Sealed
 from worker.store.origins import check_parent, check_plan, take_query
 from worker.store.tables import chunks, jobs, strays, targets
@@ -175,8 +175,8 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
 
 def insert_landed(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> None:
     """Insert a chunk's items, and strays for those refused at the door."""
-    pages.insert_rows(tx, list(pages.rows_of(seq, chunk.first, chunk.texts, chunk.keys)))
-    prints.insert_rows(tx, list(prints.rows_of(seq, chunk.first, chunk.keys)))
+    paging.insert_rows(tx, list(packing.rows_of(seq, chunk.first, chunk.texts, chunk.keys)))
+    printing.insert_rows(tx, list(printing.rows_of(seq, chunk.first, chunk.keys)))
     refused = [
         {"job": seq, "position": position, **mark_values(refusal, now)}
         for position, refusal in chunk.refusals.items()

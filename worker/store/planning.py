@@ -12,7 +12,7 @@ from sqlalchemy import Row, func, or_, select, update
 from api_adapters.base import Evidence
 from worker.batch import BatchState
 from worker.job import Job, JobId, JobState
-from worker.store import duplicates, pages
+from worker.store import duplicates, paging
 from worker.store.base import Chunk, Cut, Part
 from worker.store.ending import end_unplanned
 from worker.store.ranges import reached_by_ranges
@@ -22,10 +22,10 @@ from worker.store.tables import (
     STRAY_COLUMNS,
     batches,
     jobs,
+    pages,
     strays,
     targets,
 )
-from worker.store.tables import pages as paged
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
 
@@ -53,7 +53,7 @@ def count_items(tx: Tx, job: JobId) -> Job:
     # A job that ended meanwhile was counted when it did.
     if row.state != JobState.PLANNING:
         return as_job(row)
-    values = duplicates.counts(row, pages.count_of(tx, row.seq))
+    values = duplicates.counts(row, paging.count_of(tx, row.seq))
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
     return as_job(job_row(tx, job))
 
@@ -63,7 +63,7 @@ def places(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, in
     seq = job_row(tx, job).seq
     return [
         (place.position, len(place.text), place.key is not None)
-        for place in pages.items_beyond(tx, seq, after, limit)
+        for place in paging.items_beyond(tx, seq, after, limit)
     ]
 
 
@@ -75,8 +75,8 @@ def parts(tx: Tx, job: JobId, after: int, *, size: int, limit: int) -> Sequence[
     """
     seq = job_row(tx, job).seq
     most = 1 + limit // PLACES_OF_A_PAGE
-    known = (paged.c.first, paged.c.last, paged.c["items"], paged.c.keyed, paged.c.bytes)
-    rows = pages.rows_beyond(tx, seq, after, most, *known)
+    known = (pages.c.first, pages.c.last, pages.c["items"], pages.c.keyed, pages.c.bytes)
+    rows = paging.rows_beyond(tx, seq, after, most, *known)
     even = list(takewhile(_is_even, rows))
     if not even:
         return _exact_parts(tx, seq, after, size=size, limit=limit)
@@ -109,7 +109,7 @@ def _even_parts(rows: Sequence[Row[Any]], after: int, size: int) -> Iterator[Par
 
 def _exact_parts(tx: Tx, seq: int, after: int, *, size: int, limit: int) -> list[Part]:
     """Full parts, each item looked at."""
-    read = list(pages.items_beyond(tx, seq, after, limit))
+    read = list(paging.items_beyond(tx, seq, after, limit))
     # Large holes are not looked beyond, so that what is read of a part is bounded.
     read = [place for place in read if place.position < read[0].position + limit]
     return [
@@ -212,7 +212,7 @@ def _first_uncut(tx: Tx, seq: int) -> int | None:
     A planner that lost its right, with other settings, cuts at other places;
     what it brings late must not overlap what is there.
     """
-    return pages.first_beyond(tx, seq, reached_by_ranges(tx, seq))
+    return paging.first_beyond(tx, seq, reached_by_ranges(tx, seq))
 
 
 def start(tx: Tx, job: JobId) -> bool:
@@ -241,7 +241,7 @@ def start(tx: Tx, job: JobId) -> bool:
 def content(tx: Tx, job: JobId, after: int, limit: int) -> Sequence[tuple[int, str, bytes | None]]:
     """(position, text, key) of the next places."""
     seq = job_row(tx, job).seq
-    return list(pages.items_beyond(tx, seq, after, limit))
+    return list(paging.items_beyond(tx, seq, after, limit))
 
 
 def hold(tx: Tx, job: JobId, reason: str, digest: str | None) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import Row, and_, delete, select
 from worker.errors import RefusedRequest
 from worker.guarding import PROTECTED
 from worker.job import JobId
-from worker.store import prints
+from worker.store import printing
 from worker.store.base import Protected, Protection, Unprotected, Who
 from worker.store.claiming import lock_target
 from worker.store.ranges import claimed_of, is_held, protected_in
@@ -160,7 +160,7 @@ def _kept(tx: Tx, keys: Sequence[bytes]) -> Counter[JobId]:
     is_retried = select(child.c.seq).where(child.c.parent == jobs.c.id).exists()
     ended = select(jobs.c.id).where(jobs.c.finished_at.is_not(None), ~jobs.c.dry_run, ~is_retried)
     kept: Counter[JobId] = Counter()
-    for job, places in groupby(sorted(prints.found_of(tx, keys)), key=itemgetter(0)):
+    for job, places in groupby(sorted(printing.found_of(tx, keys)), key=itemgetter(0)):
         row = tx.first(ended.where(jobs.c.seq == job))
         if row is None:
             continue

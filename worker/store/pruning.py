@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, 
 
 from worker.errors import RefusedRequest
 from worker.job import FINAL, JobId, JobState
-from worker.store import pages
+from worker.store import paging
 from worker.store.base import APPROVAL_PATIENCE, KEPT_BRIEFLY, Outdated, Who
-from worker.store.prints import of_job
+from worker.store.printing import of_job
 from worker.store.tables import (
     Moment,
     batches,
@@ -94,7 +94,7 @@ def prune(tx: Tx, job: JobId, limit: int) -> bool:
         tx.execute(mine.values(pruned_at=tx.now(), planner=PRUNER, query=None, frozen=None))
     elif row.planner != PRUNER:
         return True
-    if pages.drop_some(tx, row.seq, limit):
+    if paging.drop_some(tx, row.seq, limit):
         return False
     if _drop_messages(tx, row.seq, limit):
         return False

@@ -24,7 +24,8 @@ from api_adapters.base import Verdict
 from worker.batch import Batch, BatchState, Claimed
 from worker.item import Mark, all_from_json
 from worker.job import JobId, JobState
-from worker.store.pages import NO_TEXTS, Texts, keys_of_stretches, texts_of
+from worker.store.packing import NO_TEXTS, Texts
+from worker.store.paging import keys_of_stretches, texts_of
 from worker.store.tables import (
     OPEN_STRAYS,
     STRAY_COLUMNS,

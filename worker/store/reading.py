@@ -15,10 +15,11 @@ from sqlalchemy import Row, Select, and_, func, or_, select
 from api_adapters.base import Verdict
 from worker.item import Mark, Outcome, outcomes
 from worker.job import JobId, JobState, JobStatus, Tally, empty_tally
-from worker.store import prints
+from worker.store import printing
 from worker.store.base import BELL_PATIENCE, Event, Mention, Page
 from worker.store.origins import check_kept
-from worker.store.pages import NO_TEXTS, Place, is_more, items_beyond, texts_of
+from worker.store.packing import NO_TEXTS, Place
+from worker.store.paging import is_more, items_beyond, texts_of
 from worker.store.ranges import is_ready
 from worker.store.tables import (
     OPEN_STRAYS,
@@ -249,7 +250,7 @@ def _stray_marks(
 def mentions(tx: Tx, key: bytes, limit: int) -> Sequence[Mention]:
     """Every job that named a key, newest first."""
     told: list[Mention] = []
-    for job, place in prints.found(tx, key):
+    for job, place in printing.found(tx, key):
         row = tx.execute(select(jobs).where(jobs.c.seq == job)).one()
         told.append(
             Mention(

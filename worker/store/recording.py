@@ -13,7 +13,7 @@ from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
-from worker.store.pages import count_between
+from worker.store.paging import count_between
 from worker.store.ranges import among, claimed_of, has_protected, protected_in
 from worker.store.tables import (
     EPOCH,

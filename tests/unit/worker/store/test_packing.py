@@ -6,14 +6,14 @@ from collections import namedtuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.store import prints
-from worker.store.pages import (
+from worker.store import printing
+from worker.store.packing import (
     NO_KEY,
     PAGE_BYTES,
     Place,
     Texts,
-    _merged,
     frames,
+    merged,
     places_of,
     row_of,
     rows_of,
@@ -73,25 +73,27 @@ def test_a_row_counts_its_items_and_their_keys() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 9_000), st.integers(0, 1_500))))
-def test_merged_stretches_cover_the_same_and_have_no_page_in_common(
+def testmerged_stretches_cover_the_same_and_have_no_page_in_common(
     given_stretches: list[tuple[int, int, int]],
 ) -> None:
     stretches = [(job, first, first + length) for job, first, length in given_stretches]
 
-    merged = _merged(stretches)
+    apart = merged(stretches)
 
     for job, first, last in stretches:
-        assert any(j == job and a <= first and last <= b for j, a, b in merged)
-    for one, other in itertools.pairwise(merged):
+        assert any(j == job and a <= first and last <= b for j, a, b in apart)
+    for one, other in itertools.pairwise(apart):
         assert one[0] != other[0] or other[1] - one[2] >= PLACES_OF_A_PAGE
 
 
 @given(st.lists(KEYS, max_size=60), st.integers(0, 9))
 def test_each_print_stands_in_the_row_of_its_part(keys: list[bytes | None], first: int) -> None:
-    rows = list(prints.rows_of(3, first, keys))
+    rows = list(printing.rows_of(3, first, keys))
 
-    found = [(part, one) for part, _, _, _, joined in rows for one in prints.cut(joined)]
-    wanted = [(prints.part_of(one), one[: prints.PRINT_BYTES]) for one in keys if one is not None]
+    found = [(part, one) for part, _, _, _, joined in rows for one in printing.cut(joined)]
+    wanted = [
+        (printing.part_of(one), one[: printing.PRINT_BYTES]) for one in keys if one is not None
+    ]
     assert sorted(found) == sorted(wanted)
     assert all(
         (job, begin, end) == (3, first, first + len(keys) - 1) for _, job, begin, end, _ in rows
@@ -101,8 +103,8 @@ def test_each_print_stands_in_the_row_of_its_part(keys: list[bytes | None], firs
 
 
 def test_prints_of_many_stand_together_by_ten_thousand() -> None:
-    keys = [key(number << 100) for number in range(prints.PLACES + 1)]
+    keys = [key(number << 100) for number in range(printing.PLACES + 1)]
 
-    stretches = sorted({(first, last) for _, _, first, last, _ in prints.rows_of(3, 0, keys)})
+    stretches = sorted({(first, last) for _, _, first, last, _ in printing.rows_of(3, 0, keys)})
 
-    assert stretches == [(0, prints.PLACES - 1), (prints.PLACES, prints.PLACES)]
+    assert stretches == [(0, printing.PLACES - 1), (printing.PLACES, printing.PLACES)]

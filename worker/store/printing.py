@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, select, update
 
-from worker.store.pages import Place, frames, keys_of, overlapping, places_of
+from worker.store.packing import Place, frames, keys_of, places_of
+from worker.store.paging import overlapping
 from worker.store.tables import pages, prints
 from worker.store.transaction import Tx
 
