@@ -4,7 +4,9 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, delete, literal, select
@@ -70,6 +72,13 @@ class SqlTable(Adapter):
         if not isinstance(item, dict) or set(item) != set(names):
             raise BadItem(f"expected an object with {', '.join(names)}")
         return key_text([text_of(item[name]) for name in names])
+
+    def keys(self, items: Sequence[Item]) -> list[str]:
+        """All at once where the key is one column and each item an integer."""
+        if len(self._settings.key) == 1 and set(map(type, items)) == {int}:
+            with suppress(ValueError):
+                return list(map(str, items))
+        return super().keys(items)
 
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
         return self._delete(items, None, until)
@@ -142,7 +151,7 @@ class SqlTable(Adapter):
         matching = condition(query, table) if query is not None else None
         values, findings = holdable(table, items)
         most = MOST_VALUES // len(table.names)
-        parts = [dict(list(values.items())[:most])] if values else []
+        parts = [dict(islice(values.items(), most))] if values else []
         unsent = set(values) - set(parts[0] if parts else ())
         while parts:
             part = parts.pop()
@@ -174,10 +183,11 @@ class SqlTable(Adapter):
         with self._database.deleting(until) as connection:
             rows = connection.execute(statement.returning(*table.key)).all()
             deleted = table.keys_of(rows)
-            if not deleted <= set(part):
+            if not deleted <= part.keys():
                 # Not committed: a column that ignores case, say, took more than was named.
                 raise Hopeless("the key column compares loosely: name another", may_have_run=False)
-            silent = {key: value for key, value in part.items() if key not in deleted}
+            is_all = len(deleted) == len(part)
+            silent = {} if is_all else {k: one for k, one in part.items() if k not in deleted}
             there = still_there(connection, table, silent, matching) if silent else {}
         findings = {key: _kept(there[key]) if key in there else _ABSENT for key in silent}
         return findings | dict.fromkeys(deleted, _DELETED)

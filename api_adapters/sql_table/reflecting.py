@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,21 @@ class KeyTable:
         """The values of a key, one a column. Raises Unholdable."""
         texts = [key] if len(self.names) == 1 else json.loads(key)
         return tuple(kind.value(text) for kind, text in zip(self.kinds, texts, strict=True))
+
+    def integers_of(self, keys: Collection[str]) -> dict[str, tuple[Any, ...]] | None:
+        """The values of keys of one integer column, all at once; None where one is not of it."""
+        if len(self.kinds) != 1 or not self.kinds[0].is_integer or not keys:
+            return None
+        try:
+            values = list(map(int, keys))
+            # All of the others lie between them.
+            self.kinds[0].value(str(min(values)))
+            self.kinds[0].value(str(max(values)))
+        except ValueError:
+            return None
+        # Each in its one spelling.
+        is_usual = list(map(str, values)) == list(keys)
+        return dict(zip(keys, zip(values, strict=True), strict=True)) if is_usual else None
 
     def keys_of(self, rows: Sequence[Sequence[Any]]) -> set[str]:
         """The keys of many rows."""

@@ -63,20 +63,21 @@ def test_ended_sessions_cost_one_answer(url: str, store: SqlStore) -> None:
 
 
 def test_a_session_that_ends_in_a_bulk_insertion_is_told(url: str, store: SqlStore) -> None:
-    # Fewer rows are not copied.
-    job = store.open(new_job(chunk_items=FEW_ROWS + 1)).id
+    # Their prints are in more parts than are inserted one by one.
+    many = 20 * FEW_ROWS
+    job = store.open(new_job(chunk_items=many)).id
     with connect(url) as session:
         session.execute("BEGIN")
-        session.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+        session.execute("LOCK TABLE prints IN ACCESS EXCLUSIVE MODE")
         killer = threading.Thread(target=kill_the_copy, args=[url])
         killer.start()
 
         with pytest.raises(StoreUnavailable):
-            store.append(job, chunk_of(keys(FEW_ROWS + 1)))
+            store.append(job, chunk_of(keys(many)))
         killer.join()
 
-    assert store.append(job, chunk_of(keys(FEW_ROWS + 1))) == FEW_ROWS + 1
-    assert store.job(job).items == FEW_ROWS + 1
+    assert store.append(job, chunk_of(keys(many))) == many
+    assert store.job(job).items == many
 
 
 def kill_the_copy(url: str) -> None:
