@@ -128,6 +128,12 @@ def is_more(tx: Tx, job: int, after: int) -> bool:
     return last is not None and last > after
 
 
+def reach(tx: Tx, job: int, after: int, count: int) -> int | None:
+    """The last position of so many pages beyond a position; None where there is none."""
+    rows = rows_beyond(tx, job, after, count, pages.c.last)
+    return int(rows[-1].last) if rows else None
+
+
 def count_of(tx: Tx, job: int) -> int:
     """How many items a job holds."""
     total = select(func.coalesce(func.sum(pages.c["items"]), 0)).where(pages.c.job == job)

@@ -19,10 +19,11 @@ from worker.store import printing
 from worker.store.base import BELL_PATIENCE, Event, Mention, Page
 from worker.store.origins import check_kept
 from worker.store.packing import NO_TEXTS, Place
-from worker.store.paging import is_more, items_beyond, texts_of
+from worker.store.paging import is_more, items_beyond, reach, texts_of
 from worker.store.ranges import is_ready
 from worker.store.tables import (
     OPEN_STRAYS,
+    PLACES_OF_A_PAGE,
     STRAY_COLUMNS,
     batches,
     bells,
@@ -34,13 +35,10 @@ from worker.store.tables import (
 )
 from worker.store.transaction import Tx, as_job, as_mark, job_row
 
-#: Ranges looked at in one go when outcomes of one verdict are read.
+#: Ranges looked at in one go.
 RANGES_AT_ONCE = 200
-#: Ranges of a page that takes all verdicts: most hold a hundred items or more.
-RANGES_OF_A_PAGE = 25
-#: Places looked at in one go. A limit on rows alone would let the database
-#: choose to sort all that is left of the job.
-PLACES_AT_ONCE = 1_000
+#: Pages of items looked at in one go; each is bounded in places and in bytes.
+PAGES_AT_ONCE = 6
 
 
 def tally_of(tx: Tx, seq: int) -> dict[Verdict, int]:
@@ -156,7 +154,7 @@ def page(tx: Tx, job: JobId, verdict: Verdict | None, *, after: int, limit: int,
     seq = row.seq
     rows: list[Outcome] = []
     room = size
-    while (read := _read(tx, seq, verdict, after)) is not None:
+    while (read := _read(tx, seq, verdict, after, most=limit - len(rows))) is not None:
         after, found = read
         taken = _fitting(found, limit - len(rows), room, is_first=not rows)
         rows += found[:taken]
@@ -178,14 +176,21 @@ def _fitting(found: Sequence[Outcome], limit: int, room: int, *, is_first: bool)
 
 
 def _read(
-    tx: Tx, seq: int, verdict: Verdict | None, after: int
+    tx: Tx, seq: int, verdict: Verdict | None, after: int, *, most: int
 ) -> tuple[int, list[Outcome]] | None:
-    """The outcomes of the next places, and the last of these; None at the end."""
-    ranges = _ranges(tx, seq, verdict, after)
+    """The outcomes of the next places, about so many, and the last of these; None at the end."""
+    count = min(1 + most // PLACES_OF_A_PAGE, PAGES_AT_ONCE)
+    last = reach(tx, seq, after, count)
+    if last is None:
+        return None
+    ranges = _ranges(tx, seq, verdict, after, None if verdict else last)
     if not ranges:
         return None
     first = max(after + 1, ranges[0].first)
-    last = min(ranges[-1].last, first + PLACES_AT_ONCE - 1)
+    if first > last:
+        # Those between have other verdicts.
+        last = reach(tx, seq, first - 1, count) or first
+    last = min(ranges[-1].last, last)
     # Where ranges between them were left out, their items are not read.
     ranges = [row for row in ranges if row.first <= last]
     spans = [(max(first, row.first), min(row.last, last)) for row in ranges]
@@ -221,19 +226,24 @@ def _mixed(
             yield Outcome(position, text, mark, decided_at)
 
 
-def _ranges(tx: Tx, seq: int, verdict: Verdict | None, after: int) -> Sequence[Row[Any]]:
-    """Ranges from the one at or before a place on, some at once."""
-    start = tx.execute(
-        select(func.max(batches.c.first)).where(batches.c.job == seq, batches.c.first <= after + 1)
-    ).scalar_one()
-    chosen = select(batches).where(batches.c.job == seq, batches.c.last > after)
-    if start is not None:
-        chosen = chosen.where(batches.c.first >= start)
+def _ranges(
+    tx: Tx, seq: int, verdict: Verdict | None, after: int, last: int | None
+) -> Sequence[Row[Any]]:
+    """Ranges from the one at or before the place behind `after` on, some at once."""
+    before = select(func.max(batches.c.first))
+    before = before.where(batches.c.job == seq, batches.c.first <= after + 1)
+    start = func.coalesce(before.scalar_subquery(), 0)
+    chosen = select(batches).where(
+        batches.c.job == seq, batches.c.first >= start, batches.c.last > after
+    )
+    if last is not None:
+        chosen = chosen.where(batches.c.first <= last)
     if verdict is not None:
         has_strays = batches.c[STRAY_COLUMNS[verdict]] > 0
         chosen = chosen.where(or_(batches.c.verdict == verdict.value, has_strays))
-    most = RANGES_AT_ONCE if verdict else RANGES_OF_A_PAGE
-    rows: Sequence[Row[Any]] = tx.execute(chosen.order_by(batches.c.first).limit(most)).all()
+    rows: Sequence[Row[Any]] = tx.execute(
+        chosen.order_by(batches.c.first).limit(RANGES_AT_ONCE)
+    ).all()
     return rows
 
 
