@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
 from itertools import repeat
 from json.encoder import encode_basestring_ascii
@@ -190,4 +191,5 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """The outcomes of items of which all the same is known."""
     columns = zip(positions, texts, repeat(mark), repeat(decided_at), strict=False)
-    return map(Outcome._make, columns)
+    # What `_make` does, without a step of ours for each.
+    return map(partial(tuple.__new__, Outcome), columns)

@@ -179,7 +179,7 @@ def _read(
     tx: Tx, seq: int, verdict: Verdict | None, after: int, *, most: int
 ) -> tuple[int, list[Outcome]] | None:
     """The outcomes of the next places, about so many, and the last of these; None at the end."""
-    count = min(1 + most // PLACES_OF_A_PAGE, PAGES_AT_ONCE)
+    count = min(max(1, most // PLACES_OF_A_PAGE), PAGES_AT_ONCE)
     last = reach(tx, seq, after, count)
     if last is None:
         return None
