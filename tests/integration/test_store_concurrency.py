@@ -290,13 +290,19 @@ def prune(url: str, job: JobId) -> bool:
         store.close()
 
 
+def settled(steps: Steps, names: list[str]) -> JobId:
+    """A job of one range all of whose items are deleted."""
+    job = steps.running(names, size=len(names))
+    steps.record(steps.claim(appetite(call_items=len(names))))
+    assert steps.store.settle(job)
+    return job
+
+
 def test_items_of_one_page_are_forgotten_at_once(url: str, store: SqlStore) -> None:
     steps = Steps(store)
     names = [f"k{number}" for number in range(12)]
     for _ in range(ROUNDS // 2):
-        job = steps.running(names, size=12)
-        steps.record(steps.claim(appetite(call_items=12)))
-        assert store.settle(job)
+        job = settled(steps, names)
 
         with ThreadPoolExecutor(THREADS) as threads:
             told = list(threads.map(forget, [url] * 8, names))
@@ -311,9 +317,7 @@ def test_what_is_forgotten_while_its_job_is_pruned_is_gone(url: str, store: SqlS
     steps = Steps(store)
     names = [f"k{number}" for number in range(12)]
     for _ in range(ROUNDS // 2):
-        job = steps.running(names, size=12)
-        steps.record(steps.claim(appetite(call_items=12)))
-        assert store.settle(job)
+        job = settled(steps, names)
 
         with ThreadPoolExecutor(THREADS) as threads:
             pruned = threads.submit(prune, url, job)

@@ -8,7 +8,7 @@ from sqlalchemy import Row, exists, func, insert, or_, select, update
 
 from worker.batch import BatchState
 from worker.errors import DoesNotAddUp, RefusedRequest
-from worker.job import FINAL, JobId, JobState, JobStatus, sources_of
+from worker.job import FINAL, JobId, JobState, JobStatus, Tally, sources_of
 from worker.store import duplicates, paging, purging
 from worker.store.base import Owed, Who
 from worker.store.claiming import lock_target
@@ -234,16 +234,21 @@ def _close(tx: Tx, row: Row[Any], goal: JobState) -> JobStatus | None:
     if closed is None:
         return None
     tally = tally_of(tx, row.seq)
-    counted = sum(tally.values())
-    if counted != closed.items:
-        raise DoesNotAddUp(
-            f"job {row.id} has {closed.items} items but {counted} outcomes: it is left as it is"
-        )
+    check_sum(closed, tally)
     named = {verdict.value: count for verdict, count in tally.items()}
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(tally=json.dumps(named)))
     detail = {"state": goal.value, "tally": named}
     tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
     return status_of(tx, closed, now, tally=tally)
+
+
+def check_sum(row: Row[Any], tally: Tally) -> None:
+    """A job ends only with as many outcomes as items. Raises DoesNotAddUp."""
+    counted = sum(tally.values())
+    if counted != row.items:
+        raise DoesNotAddUp(
+            f"job {row.id} has {row.items} items but {counted} outcomes: it is left as it is"
+        )
 
 
 def owed(tx: Tx, limit: int) -> list[Owed]:

@@ -6,11 +6,11 @@ of a million, this takes milliseconds.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 
 from api_adapters.base import Verdict
 from worker.item import Mark, Outcome, outcomes
@@ -42,20 +42,29 @@ PAGES_AT_ONCE = 6
 
 
 def tally_of(tx: Tx, seq: int) -> dict[Verdict, int]:
-    """Items by verdict: a sum over ranges and the counts of their strays."""
+    """Items by verdict of one job."""
+    return tallies_of(tx, [seq], batches.c.job == seq)[seq]
+
+
+def tallies_of(
+    tx: Tx, seqs: Iterable[int], are_theirs: ColumnElement[bool]
+) -> dict[int, dict[Verdict, int]]:
+    """Items by verdict of jobs: sums over their ranges and the counts of their strays."""
     strayed = sum((batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS])
     sums = [func.sum(batches.c[name]).label(name) for name in STRAY_COLUMNS.values()]
-    tally = empty_tally()
+    plain = func.sum(batches.c["items"] - strayed).label("plain")
+    tallies = {seq: empty_tally() for seq in seqs}
     for row in tx.execute(
-        select(batches.c.verdict, func.sum(batches.c["items"] - strayed).label("plain"), *sums)
-        .where(batches.c.job == seq)
-        .group_by(batches.c.verdict)
+        select(batches.c.job, batches.c.verdict, plain, *sums)
+        .where(are_theirs)
+        .group_by(batches.c.job, batches.c.verdict)
     ):
+        tally = tallies[row.job]
         if row.verdict:
             tally[Verdict(row.verdict)] += int(row.plain)
         for verdict, name in STRAY_COLUMNS.items():
             tally[verdict] += int(getattr(row, name))
-    return tally
+    return tallies
 
 
 def status_of(tx: Tx, row: Row[Any], now: datetime, *, tally: Tally | None = None) -> JobStatus:

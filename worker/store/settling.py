@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Row, any_, bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, Row, any_, bindparam, insert, select, update
 
 from api_adapters.base import Verdict
-from worker.errors import DoesNotAddUp
-from worker.job import JobId, JobState, empty_tally
+from worker.job import JobId, JobState
 from worker.store.base import Closing, Settled
-from worker.store.ending import has_open_ranges
-from worker.store.tables import OPEN_STRAYS, STRAY_COLUMNS, batches, events, jobs
+from worker.store.ending import check_sum, has_open_ranges
+from worker.store.reading import tallies_of
+from worker.store.tables import batches, events, jobs
 from worker.store.transaction import Tx
 
 #: Jobs that are named in one statement.
@@ -78,11 +78,9 @@ def _close(tx: Tx, held: Sequence[Row[Any]]) -> tuple[Settled, ...]:
         return ()
     tallies = _tallies_of(tx, [row.seq for row in held])
     for row in held:
-        if (counted := sum(tallies[row.seq].values())) != row.items:
-            raise DoesNotAddUp(
-                f"job {row.id} has {row.items} items but {counted} outcomes: it is left as it is"
-            )
-    now, alike = tx.now(), dict[str, list[int]]()
+        check_sum(row, tallies[row.seq])
+    now = tx.now()
+    alike: dict[str, list[int]] = {}
     for row in held:
         alike.setdefault(_told(tallies[row.seq]), []).append(row.seq)
     for told, seqs in alike.items():
@@ -120,23 +118,11 @@ def _close(tx: Tx, held: Sequence[Row[Any]]) -> tuple[Settled, ...]:
 
 
 def _tallies_of(tx: Tx, seqs: Sequence[int]) -> dict[int, dict[Verdict, int]]:
-    """Items by verdict of several jobs: sums over ranges and the counts of their strays."""
-    strayed = sum((batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS])
-    sums = [func.sum(batches.c[name]).label(name) for name in STRAY_COLUMNS.values()]
-    plain = func.sum(batches.c["items"] - strayed).label("plain")
-    tallies = {seq: empty_tally() for seq in seqs}
+    """Items by verdict of several jobs."""
+    tallies: dict[int, dict[Verdict, int]] = {}
     for start in range(0, len(seqs), JOBS_AT_ONCE):
-        some = _is_one_of(tx, batches.c.job, seqs[start : start + JOBS_AT_ONCE])
-        for row in tx.execute(
-            select(batches.c.job, batches.c.verdict, plain, *sums)
-            .where(some)
-            .group_by(batches.c.job, batches.c.verdict)
-        ):
-            tally = tallies[row.job]
-            if row.verdict:
-                tally[Verdict(row.verdict)] += int(row.plain)
-            for verdict, name in STRAY_COLUMNS.items():
-                tally[verdict] += int(getattr(row, name))
+        some = seqs[start : start + JOBS_AT_ONCE]
+        tallies |= tallies_of(tx, some, _is_one_of(tx, batches.c.job, some))
     return tallies
 
 
