@@ -50,7 +50,8 @@ LEAST_PATIENCE = timedelta(milliseconds=100)
 MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
-#: How long a call that is not full may wait for what shares it.
+#: How long a call that is not full waits for what shares it; while others keep
+#: coming, four times as long.
 GATHER = timedelta(milliseconds=250)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25

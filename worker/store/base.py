@@ -126,6 +126,23 @@ class Appetite:
         share = ready // self.places
         return replace(self, calls=max(min(self.calls, share), min(self.calls, self.least)))
 
+    def gathers(self, oldest: datetime, newest: datetime, now: datetime) -> timedelta:
+        """How long batches that fill no call are to wait for more of their kind.
+
+        While others keep coming, a call that goes at once goes nearly empty, and
+        so do all that follow: until there is a gap, it waits up to four times as
+        long.
+
+        >>> wanted = Appetite(1000, calls=1, places=8, least=1, patience=timedelta(seconds=1))
+        >>> oldest, now = (datetime(2026, 11, 27, 9, 0, second) for second in (0, 2))
+        >>> wanted.gathers(oldest, newest=oldest, now=now).total_seconds()
+        0.0
+        >>> wanted.gathers(oldest, newest=now, now=now).total_seconds()
+        0.5
+        """
+        until = max(oldest + self.patience, newest + self.patience / 2)
+        return max(timedelta(), min(until, oldest + 4 * self.patience) - now)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -42,10 +42,8 @@ def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetim
         return timedelta()
     if not live and len({row.job for row in ready}) == 1:
         return timedelta()
-    oldest: datetime = min(
-        max(row.not_before, row.job_released_at or row.not_before) for row in ready
-    )
-    return max(timedelta(), oldest + wanted.patience - now)
+    came = [max(row.not_before, row.job_released_at or row.not_before) for row in ready]
+    return wanted.gathers(min(came), max(came), now)
 
 
 @dataclass(frozen=True, slots=True)

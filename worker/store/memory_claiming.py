@@ -35,8 +35,8 @@ def gathers(
     is_alone = not live and len({job.job.id for job, _ in chosen}) == 1
     if not chosen or wants.call_items == 1 or is_full or has_limit or is_alone:
         return timedelta()
-    oldest = min(max(row.not_before, job.moved_at) for job, row in chosen)
-    return max(timedelta(), oldest + wants.patience - now)
+    came = [max(row.not_before, job.moved_at) for job, row in chosen]
+    return wants.gathers(min(came), max(came), now)
 
 
 def earliest_moment(jobs: Sequence[JobRow], now: datetime) -> timedelta | None:

@@ -51,6 +51,32 @@ def test_small_jobs_wait_for_more_until_the_oldest_has_waited_long_enough(
     assert wait_of(store) == NONE
 
 
+def test_while_others_keep_coming_a_call_waits_for_a_second(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    steps.running(["a"])
+    waits = []
+    for number in range(11):
+        steps.running([f"b{number}"])
+        waits.append(wait_of(store, wants(1000)) / timedelta(milliseconds=1))
+        clock.advance(timedelta(milliseconds=100))
+
+    assert waits == [250, 150, 125, 125, 125, 125, 125, 125, 125, 100, 0]
+
+
+def test_once_no_more_come_a_call_goes_before_the_second_is_over(
+    store: Store, steps: Steps, clock: Clock
+) -> None:
+    steps.running(["a"])
+    clock.advance(timedelta(milliseconds=200))
+    steps.running(["b"])
+    clock.advance(timedelta(milliseconds=124))
+
+    assert wait_of(store) == timedelta(milliseconds=1)
+    clock.advance(timedelta(milliseconds=1))
+    assert wait_of(store) == NONE
+
+
 def test_a_job_that_comes_while_a_call_is_out_waits_for_others(store: Store, steps: Steps) -> None:
     steps.running(["a"])
     steps.claim()
