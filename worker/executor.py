@@ -35,6 +35,7 @@ from worker.retrying import RetryRules
 from worker.splitting import fill_calls
 from worker.store.base import Appetite, Breached, Busy, CallNote, Claim, Renewed, Store
 from worker.target import Target
+from worker.watching import Watch
 
 log = logging.getLogger("deletions.executor")
 
@@ -155,6 +156,7 @@ class Executor:
         self._sleep = sleep
         self._processor = processor
         self._insist = insist or Insistence(clock=clock)
+        self._watch = Watch(store, clock=clock)
 
     def run(
         self,
@@ -226,7 +228,7 @@ class Executor:
         )
         if isinstance(claim, Busy):
             return claim
-        if claim.ring:
+        for _ in range(claim.bells):
             self._bells.ring(target.name)
         try:
             adapter = self._adapters(target.name)
@@ -284,6 +286,7 @@ class Executor:
         if place is not None and hand.claim.call_time is not None:
             place.begins(calling=hand.claim.call_time.total_seconds() * len(calls))
         late_at = self._clock() + self._patience(hand, len(calls))
+        self._watch.begin(hand.claim.lease)
         try:
             for number, call in enumerate(calls):
                 is_over = number > 0 and (is_ending() or self._clock() > late_at)
@@ -299,6 +302,8 @@ class Executor:
         except LeaseLost as lost:
             # Whoever has it now decides; what we know of these calls is lost.
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
+        finally:
+            self._watch.end(hand.claim.lease)
 
     @staticmethod
     def _patience(hand: _Hand, calls: int) -> float:
@@ -347,9 +352,10 @@ class Executor:
         return hand.safe_until - self._clock() > needed
 
     def _see(self, hand: _Hand) -> None:
-        """See what is still wanted."""
-        now = self._clock()
-        self._heed_wishes(hand, self._store.see(hand.claim.lease), now)
+        """See what is still wanted, if anybody asked a moment ago by what they saw."""
+        since = self._clock() - LOOK_EVERY
+        seen, at = self._watch.see(hand.claim.lease, since=since)
+        self._heed_wishes(hand, seen, at)
 
     def _renew(self, hand: _Hand) -> None:
         """Lengthen the lease, and see what is still wanted. Raises LeaseLost."""

@@ -113,6 +113,19 @@ class Appetite:
     #: How long what fills no call may wait for more of its kind.
     patience: timedelta = timedelta()
 
+    def bells(self, live: int, *, is_more: bool) -> int:
+        """How many others a claim calls for, of which now so many live.
+
+        Two, until half of the places are taken: else the last one of many comes
+        after as many hops as there are places.
+
+        >>> wanted = Appetite(call_items=100, calls=10, places=4, least=2)
+        >>> [wanted.bells(live, is_more=True) for live in (1, 2, 3, 4)]
+        [2, 2, 1, 0]
+        """
+        most = 2 if 2 * live <= self.places else 1
+        return min(most, max(0, self.places - live)) if is_more else 0
+
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 
@@ -155,8 +168,8 @@ class Claim:
     call_time: timedelta | None
     #: Whether the target answered a call within the last minute.
     target_answers: bool
-    #: Ready work and a free place are left, and the bell is now ours to ring.
-    ring: bool
+    #: Ready work and free places are left: so many bells are now ours to ring.
+    bells: int
     #: Ready work is left, whoever is to do it.
     is_more: bool
     #: The frozen queries of those jobs whose items were found.
@@ -639,8 +652,11 @@ class Store(Protocol):
         """
         ...
 
-    def see(self, lease: LeaseId) -> Renewed:
-        """What is still wanted of a lease's batches, and what must stay; waits for nobody."""
+    def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
+        """What is still wanted of the batches of leases, and what must stay; waits for nobody.
+
+        Of a lease that has none any more, nothing is wanted.
+        """
         ...
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:

@@ -111,12 +111,11 @@ def claim(
     lease = _lease(tx, target, holder, now, lasting)
     _mark_taken(tx, taken, lease)
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    is_due = is_more and live + 1 < wanted.places
+    bells = wanted.bells(live + 1, is_more=is_more)
     if answers_bell:
-        answer_and_ring(tx, target, now, is_due=is_due)
-        has_rung = is_due
+        answer_and_ring(tx, target, now, is_due=bells > 0)
     else:
-        has_rung = is_due and ring(tx, target, now)
+        bells = int(bells > 0 and ring(tx, target, now))
     kept = _kept(tx, taken, target=target, now=now) if stands.has_protected else None
     claim = Claim(
         lease=lease,
@@ -124,7 +123,7 @@ def claim(
         batches=(),
         call_time=row.call_time,
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
-        ring=has_rung,
+        bells=bells,
         is_more=is_more,
         queries={
             JobId(name): json.loads(query)

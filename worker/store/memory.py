@@ -457,8 +457,9 @@ class MemoryStore(Store):
             is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
             if answers_bell:
                 row.rung_at, row.answered_at = None, now
-            ring = is_more and places > 1 and row.may_ring(now)
-            row.rung_at = now if ring else row.rung_at
+            bells = wants.bells(live + 1, is_more=is_more)
+            bells = bells if answers_bell else int(bells > 0 and row.may_ring(now))
+            row.rung_at = now if bells else row.rung_at
             batches = tuple(guarded(self._rows, job, batch, now) for job, batch in chosen)
             found = {job.job.id: job.job.frozen for job, _ in chosen}
             queries = {one: frozen for one, frozen in found.items() if frozen is not None}
@@ -470,7 +471,7 @@ class MemoryStore(Store):
                 batches=batches,
                 call_time=row.call_time,
                 target_answers=answers,
-                ring=ring,
+                bells=bells,
                 is_more=is_more,
                 queries=queries,
                 has_protected=has_keys,
@@ -482,10 +483,13 @@ class MemoryStore(Store):
             if lease not in self._rows.leases:
                 raise LeaseLost(f"lease {lease} is somebody else's now")
             self._rows.leases[lease].until = now + lasting
-        return self.see(lease)
+        return self.see([lease])[lease]
 
-    def see(self, lease: LeaseId) -> Renewed:
+    def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
         """See the port."""
+        return {lease: self._see(lease) for lease in leases}
+
+    def _see(self, lease: LeaseId) -> Renewed:
         with self._now() as now:
             held = self._rows.leased(lease)
             if not held:

@@ -1,7 +1,7 @@
 """How what became of batches is written: only while they are still ours."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,18 +77,19 @@ def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> Renewed:
     lengthened = update(leases).where(leases.c.id == lease).values(until=tx.now() + lasting)
     if not tx.changed(lengthened):
         raise LeaseLost(f"lease {lease} ran out and was taken over")
-    return see(tx, lease)
+    return see(tx, [lease])[lease]
 
 
-def see(tx: Tx, lease: LeaseId) -> Renewed:
-    """What is still wanted of a lease's batches, and what must stay."""
-    has_keys = select(protected.c.key).where(protected.c.target == jobs.c.target).exists()
-    served = tx.execute(
-        select(jobs.c.id, jobs.c.state, jobs.c.target, has_keys.label("has_keys"))
-        .join(batches, batches.c.job == jobs.c.seq)
-        .where(batches.c.lease == lease)
-        .distinct()
-    ).all()
+def see(tx: Tx, names: Collection[LeaseId]) -> dict[LeaseId, Renewed]:
+    """What is still wanted of the batches of some leases, and what must stay."""
+    served: dict[LeaseId, list[Row[Any]]] = {lease: [] for lease in names}
+    for row in tx.execute(_SERVED, {"of_leases": list(served)}):
+        served[row.lease].append(row)
+    return {lease: _seen(tx, lease, rows) for lease, rows in served.items()}
+
+
+def _seen(tx: Tx, lease: LeaseId, served: Sequence[Row[Any]]) -> Renewed:
+    """The same of one lease, by the jobs that it serves."""
     wanted = frozenset(JobId(row.id) for row in served if row.state == JobState.RUNNING.value)
     if not served or not served[0].has_keys:
         return Renewed(wanted)
@@ -96,6 +97,21 @@ def see(tx: Tx, lease: LeaseId) -> Renewed:
     if not has_protected(tx, target, now):
         return Renewed(wanted)
     return Renewed(wanted, _protected(tx, lease, target, now), has_protected=True)
+
+
+_HAS_KEYS = select(protected.c.key).where(protected.c.target == jobs.c.target).exists()
+_SERVED = (
+    select(
+        batches.c.lease,
+        jobs.c.id,
+        jobs.c.state,
+        jobs.c.target,
+        _HAS_KEYS.label("has_keys"),
+    )
+    .join(batches, batches.c.job == jobs.c.seq)
+    .where(batches.c.lease.in_(bindparam("of_leases", expanding=True)))
+    .distinct()
+)
 
 
 def _protected(tx: Tx, lease: LeaseId, target: str, now: datetime) -> frozenset[tuple[JobId, int]]:

@@ -266,9 +266,9 @@ class SqlStore(Store):
         with self._peek() as tx:
             return claiming.with_items(tx, taken)
 
-    def see(self, lease: LeaseId) -> Renewed:
+    def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
         with self._peek() as tx:
-            return recording.see(tx, lease)
+            return recording.see(tx, leases)
 
     def renew(self, lease: LeaseId, *, lasting: timedelta) -> Renewed:
         with self._write() as tx:

@@ -52,7 +52,7 @@ def test_a_claim_that_takes_something_answers(store: Store, steps: Steps) -> Non
     claim = claim_for_bell(store, places=1)
 
     assert isinstance(claim, Claim)
-    assert claim.ring is False
+    assert claim.bells == 0
     assert store.may_ring("crm") is True
 
 
@@ -63,7 +63,7 @@ def test_a_claim_that_answers_rings_the_next_bell(store: Store, steps: Steps) ->
     claim = claim_for_bell(store, places=2)
 
     assert isinstance(claim, Claim)
-    assert claim.ring is True
+    assert claim.bells == 1
     assert store.may_ring("crm") is False
 
 
@@ -98,7 +98,7 @@ def test_a_bell_that_was_declined_may_be_rung_again_after_a_moment(
     assert store.may_ring("crm") is False
     claim = claim_for_bell(store, places=4, answers_bell=False)
     assert isinstance(claim, Claim)
-    assert claim.ring is False
+    assert claim.bells == 0
     clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
     assert store.may_ring("crm") is True
 
@@ -131,21 +131,31 @@ def test_a_claim_that_leaves_work_and_a_place_rings(
 ) -> None:
     steps.running(20)
 
-    assert steps.claim(appetite(places=2)).ring is True
+    assert steps.claim(appetite(places=2)).bells == 1
     clock.advance()
     assert store.may_ring("crm") is False
+
+
+def test_until_half_of_the_places_are_taken_each_bell_calls_for_two(
+    store: Store, steps: Steps
+) -> None:
+    steps.running(70)
+
+    claims = [claim_for_bell(store, places=5) for _ in range(5)]
+
+    assert [one.bells for one in claims if isinstance(one, Claim)] == [2, 2, 1, 1, 0]
 
 
 def test_a_claim_that_leaves_no_work_does_not_ring(steps: Steps) -> None:
     steps.running(10)
 
-    assert steps.claim().ring is False
+    assert steps.claim().bells == 0
 
 
 def test_a_claim_that_takes_the_last_place_does_not_ring(steps: Steps) -> None:
     steps.running(30)
 
-    assert [steps.claim(appetite(places=2)).ring for _ in range(2)] == [True, False]
+    assert [steps.claim(appetite(places=2)).bells for _ in range(2)] == [1, 0]
 
 
 def test_no_bell_is_rung_for_a_target_that_rests(store: Store, steps: Steps, clock: Clock) -> None:

@@ -240,7 +240,7 @@ def test_a_renewal_tells_which_jobs_still_want_to_run(
     getattr(store, wish)(wished, Who())
 
     assert store.renew(claim.lease, lasting=MINUTE).running == frozenset({still})
-    assert store.see(claim.lease).running == frozenset({still})
+    assert store.see([claim.lease])[claim.lease].running == frozenset({still})
 
 
 def test_a_lease_that_ended_is_not_renewed(store: Store, steps: Steps) -> None:
@@ -252,14 +252,14 @@ def test_a_lease_that_ended_is_not_renewed(store: Store, steps: Steps) -> None:
         store.renew(claim.lease, lasting=MINUTE)
     with pytest.raises(LeaseLost):
         store.renew(LeaseId(999), lasting=MINUTE)
-    assert store.see(claim.lease) == Renewed(frozenset())
+    assert store.see([claim.lease])[claim.lease] == Renewed(frozenset())
 
 
 def test_a_look_does_not_lengthen_a_lease(store: Store, steps: Steps, clock: Clock) -> None:
     steps.running()
     claim = steps.claim()
     clock.advance(MINUTE * 0.9)
-    store.see(claim.lease)
+    store.see([claim.lease])[claim.lease]
     clock.advance(MINUTE * 0.2)
 
     look = store.look(every=SECOND)
@@ -372,9 +372,9 @@ def test_a_later_claim_of_the_same_worker_leaves_the_bell_unanswered(
     store: Store, steps: Steps
 ) -> None:
     steps.running(30)
-    assert steps.claim(appetite(call_items=10, calls=1)).ring
+    assert steps.claim(appetite(call_items=10, calls=1)).bells
 
     again = steps.claim(appetite(call_items=10, calls=1), answers_bell=False)
 
-    assert not again.ring
+    assert not again.bells
     assert not store.may_ring("crm")

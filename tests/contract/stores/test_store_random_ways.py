@@ -121,7 +121,7 @@ class Ways(RuleBasedStateMachine):
         """A worker keeps its lease, and hears who still wants to run."""
         claim = self.held[sorted(self.held)[which % len(self.held)]]
         seen = self.store.renew(claim.lease, lasting=MINUTE)
-        assert self.store.see(claim.lease) == seen
+        assert self.store.see([claim.lease])[claim.lease] == seen
         for one in claim.batches:
             is_running = self.store.job(one.batch.job).state is JobState.RUNNING
             assert is_running == (one.batch.job in seen.running)

@@ -427,7 +427,7 @@ def test_a_slice_that_is_of_no_more_use_leaves_the_rest_to_others(house: House) 
 
     assert done.calls == 1
     # Those that stay ring.
-    assert house.bells.rung == ["crm"]
+    assert house.bells.rung == ["crm", "crm"]
 
 
 def test_a_slice_tells_how_long_it_called_and_worked(house: House) -> None:
@@ -847,7 +847,7 @@ def test_a_claim_that_leaves_work_and_a_place_rings(house: House) -> None:
 
     house.executor.run("crm", is_over=after(1))
 
-    assert house.bells.rung == ["crm"]
+    assert house.bells.rung == ["crm", "crm"]
 
 
 def test_a_claim_that_leaves_no_place_does_not_ring() -> None:
