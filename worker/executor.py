@@ -30,6 +30,7 @@ from worker.fields import bound
 from worker.guarding import kept_of
 from worker.insisting import Insistence
 from worker.job import JobId
+from worker.joining import Joined
 from worker.judging import Circumstances, judge
 from worker.retrying import RetryRules
 from worker.splitting import fill_calls
@@ -101,6 +102,14 @@ class Slice:
     calls: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How one thread claims."""
+
+    is_sure: bool
+    answers_bell: bool
+
+
 @dataclass(slots=True)
 class _Hand:
     """What a worker holds in hand of one claim."""
@@ -157,6 +166,8 @@ class Executor:
         self._processor = processor
         self._insist = insist or Insistence(clock=clock)
         self._watch = Watch(store, clock=clock)
+        # All who claim of a target wait for its row, and so for each other.
+        self._claims: Joined[_Wish, Claim | Busy] = Joined(self._claim_for)
 
     def run(
         self,
@@ -216,16 +227,7 @@ class Executor:
         """Take what a second is enough for."""
         began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
-        claim = self._store.claim(
-            target.name,
-            fingerprint=target.fingerprint,
-            holder=self._holder,
-            lasting=lasting,
-            appetite=lambda call_time: self._appetite(target, call_time),
-            tolerance=target.tolerance,
-            is_sure=is_sure,
-            answers_bell=answers_bell,
-        )
+        claim = self._claims(target.name, _Wish(is_sure=is_sure, answers_bell=answers_bell))
         if isinstance(claim, Busy):
             return claim
         for _ in range(claim.bells):
@@ -252,6 +254,21 @@ class Executor:
             running=frozenset(one.batch.job for one in claim.batches),
             protected=claim.protected,
             has_protected=claim.has_protected,
+        )
+
+    def _claim_for(self, name: str, wishes: Sequence[_Wish]) -> Sequence[Claim | Busy]:
+        """Claim for all threads that came to a target by now."""
+        target = self._targets[name]
+        return self._store.claim_many(
+            name,
+            hands=len(wishes),
+            fingerprint=target.fingerprint,
+            holder=self._holder,
+            lasting=target.limits.timeout + LEASE_MARGIN,
+            appetite=lambda call_time: self._appetite(target, call_time),
+            tolerance=target.tolerance,
+            is_sure=any(wish.is_sure for wish in wishes),
+            answers_bell=any(wish.answers_bell for wish in wishes),
         )
 
     @staticmethod

@@ -113,18 +113,18 @@ class Appetite:
     #: How long what fills no call may wait for more of its kind.
     patience: timedelta = timedelta()
 
-    def bells(self, live: int, *, is_more: bool) -> int:
-        """How many others a claim calls for, of which now so many live.
+    def bells(self, live: int, *, claims: int = 1) -> int:
+        """How many others some claims call for, with which now so many live.
 
-        Two, until half of the places are taken: else the last one of many comes
-        after as many hops as there are places.
+        Two each, until half of the places are taken: else the last one of many
+        comes after as many hops as there are places.
 
         >>> wanted = Appetite(call_items=100, calls=10, places=4, least=2)
-        >>> [wanted.bells(live, is_more=True) for live in (1, 2, 3, 4)]
+        >>> [wanted.bells(live) for live in (1, 2, 3, 4)]
         [2, 2, 1, 0]
         """
-        most = 2 if 2 * live <= self.places else 1
-        return min(most, max(0, self.places - live)) if is_more else 0
+        most = 2 * claims if 2 * live <= self.places else claims
+        return min(most, max(0, self.places - live))
 
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
@@ -622,10 +622,11 @@ class Store(Protocol):
         """
         ...
 
-    def claim(
+    def claim_many(
         self,
         target: str,
         *,
+        hands: int,
         fingerprint: str,
         holder: str,
         lasting: timedelta,
@@ -633,8 +634,13 @@ class Store(Protocol):
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
         answers_bell: bool = False,
-    ) -> Claim | Busy:
-        """Take ready batches of a target's jobs, in turns, under one new lease.
+    ) -> Sequence[Claim | Busy]:
+        """Take ready batches of a target's jobs, in turns, each claim under a new lease.
+
+        One answer for each of so many hands: first what was claimed, then for the
+        others why there was nothing, as far as was seen. What they take together
+        is what they would take one after the other, but whoever else works on the
+        target waits for them once.
 
         Unless one `is_sure` that some are ready, a store that would have to
         wait for others looks first whether it is worth it.
@@ -651,6 +657,32 @@ class Store(Protocol):
         with those of them whose key is protected.
         """
         ...
+
+    def claim(
+        self,
+        target: str,
+        *,
+        fingerprint: str,
+        holder: str,
+        lasting: timedelta,
+        appetite: Callable[[timedelta | None], Appetite],
+        tolerance: Tolerance | None = None,
+        is_sure: bool = False,
+        answers_bell: bool = False,
+    ) -> Claim | Busy:
+        """Claim for one hand: see `claim_many`."""
+        answers = self.claim_many(
+            target,
+            hands=1,
+            fingerprint=fingerprint,
+            holder=holder,
+            lasting=lasting,
+            appetite=appetite,
+            tolerance=tolerance,
+            is_sure=is_sure,
+            answers_bell=answers_bell,
+        )
+        return answers[0]
 
     def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
         """What is still wanted of the batches of leases, and what must stay; waits for nobody.

@@ -101,16 +101,17 @@ def _question(clock: str, *, is_shared: bool) -> Any:
 
 
 def ready_batches(
-    tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite
+    tx: Tx, target: str, fingerprint: str, now: datetime, wanted: Appetite, *, hands: int
 ) -> Sequence[Row[Any]]:
-    """Ready batches in the order of their turn, more than are wanted where there are.
+    """Ready batches in the order of their turn, more than the hands take where there are.
 
     Most batches fill a call, so that a few are read; only where they turn out
     to be small is the limit that of items.
     """
-    rows = _ready_rows(tx, target, fingerprint, now, wanted.calls + 1)
-    room = wanted.calls * wanted.call_items
-    if len(rows) == wanted.calls + 1 and sum(map(open_count, rows)) <= room:
+    calls = hands * wanted.calls
+    rows = _ready_rows(tx, target, fingerprint, now, calls + 1)
+    room = calls * wanted.call_items
+    if len(rows) == calls + 1 and sum(map(open_count, rows)) <= room:
         return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
     return rows
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, literal, select, update
@@ -41,11 +42,11 @@ ANSWERS_WITHIN = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A claim whose items are still to be read."""
+    """Claims whose items are still to be read."""
 
-    claim: Claim
-    #: Of `batches`, with the id of their job, as they were before they were taken.
-    rows: Sequence[Row[Any]]
+    #: Each with its rows of `batches`, with the id of their job, as they were
+    #: before they were taken.
+    claims: Sequence[tuple[Claim, Sequence[Row[Any]]]]
     #: The places in them that must stay, as (job, position); None if no key must.
     kept: set[tuple[int, int]] | None
 
@@ -68,6 +69,7 @@ def claim(
     tx: Tx,
     target: str,
     *,
+    hands: int,
     fingerprint: str,
     holder: str,
     lasting: timedelta,
@@ -75,7 +77,7 @@ def claim(
     stop_failing: Callable[[Sequence[Row[Any]], Appetite, datetime], frozenset[int]],
     answers_bell: bool,
 ) -> Taken | Busy:
-    """Take ready batches of a target's jobs under one new lease.
+    """Take ready batches of a target's jobs for so many hands, each under a new lease.
 
     Their items are read later, by `with_items`: items never change, and all who
     work on the target wait for its row, which is held until this is committed.
@@ -96,29 +98,38 @@ def claim(
         return Busy()
     if stands.ready is not None:
         wanted = wanted.shared(stands.ready)
-    ready = ready_batches(tx, target, fingerprint, now, wanted)
+    hands = min(hands, wanted.places - live)
+    ready = ready_batches(tx, target, fingerprint, now, wanted, hands=hands)
     if not ready:
         return Busy(until_ready(tx, target, fingerprint, now))
-    if wait := gathers(ready, wanted, live, now):
-        return Busy(wait)
-    taken = take_some(ready, wanted)
-    served = _serve(tx, row, taken, now)
+    shares = _shares(ready, wanted, live, now, hands=hands)
+    if isinstance(shares, Busy):
+        return shares
+    asked = [one for share in shares for one in share]
+    served = _serve(tx, row, asked, now)
     stopped = stop_failing(list(served.values()), wanted, now)
-    taken = [one for one in taken if one.job in served and one.job not in stopped]
-    if not taken:
+    shares = [
+        left
+        for share in shares
+        if (left := [one for one in share if one.job in served and one.job not in stopped])
+    ]
+    if not shares:
         # Other jobs may be ready.
         return Busy(timedelta()) if stopped else Busy()
-    lease = _lease(tx, target, holder, now, lasting)
-    _mark_taken(tx, taken, lease)
+    taken = [one for share in shares for one in share]
+    new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
+    names = tx.execute(_NEW_LEASES, [new] * len(shares)).scalars().all()
+    for name, share in zip(names, shares, strict=True):
+        _mark_taken(tx, share, LeaseId(name))
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    bells = wanted.bells(live + 1, is_more=is_more)
+    bells = wanted.bells(live + len(shares), claims=len(shares)) if is_more else 0
     if answers_bell:
         answer_and_ring(tx, target, now, is_due=bells > 0)
     else:
         bells = int(bells > 0 and ring(tx, target, now))
     kept = _kept(tx, taken, target=target, now=now) if stands.has_protected else None
-    claim = Claim(
-        lease=lease,
+    first = Claim(
+        lease=LeaseId(names[0]),
         target=target,
         batches=(),
         call_time=row.call_time,
@@ -132,13 +143,30 @@ def claim(
         },
         has_protected=kept is not None,
     )
-    return Taken(claim, taken, kept)
+    others = [replace(first, lease=LeaseId(name), bells=0) for name in names[1:]]
+    return Taken(list(zip([first, *others], shares, strict=True)), kept)
 
 
-def with_items(tx: Tx, taken: Taken) -> Claim:
-    """The claim with its batches and their open items."""
-    claimed = guarded(claimed_of(tx, taken.rows), taken.kept)
-    return replace(taken.claim, batches=tuple(claimed))
+def _shares(
+    ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetime, *, hands: int
+) -> list[Sequence[Row[Any]]] | Busy:
+    """What each hand takes of what is ready; Busy while the first waits for more."""
+    shares: list[Sequence[Row[Any]]] = []
+    while ready and len(shares) < hands:
+        if wait := gathers(ready, wanted, live + len(shares), now):
+            return shares or Busy(wait)
+        shares.append(take_some(ready, wanted))
+        ready = ready[len(shares[-1]) :]
+    return shares
+
+
+def with_items(tx: Tx, taken: Taken) -> list[Claim]:
+    """The claims with their batches and open items."""
+    rows = [row for _, share in taken.claims for row in share]
+    claimed = iter(guarded(claimed_of(tx, rows), taken.kept))
+    return [
+        replace(claim, batches=tuple(islice(claimed, len(share)))) for claim, share in taken.claims
+    ]
 
 
 def _kept(tx: Tx, rows: Sequence[Row[Any]], *, target: str, now: datetime) -> set[tuple[int, int]]:
@@ -180,13 +208,8 @@ def _serve(
     return running
 
 
-def _lease(tx: Tx, target: str, holder: str, now: datetime, lasting: timedelta) -> LeaseId:
-    """A new lease; its number is never used again."""
-    new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
-    return LeaseId(tx.execute(_NEW_LEASE, new).scalar_one())
-
-
-_NEW_LEASE = insert(leases).returning(leases.c.id)
+#: The number of a lease is never used again.
+_NEW_LEASES = insert(leases).returning(leases.c.id)
 
 
 def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:

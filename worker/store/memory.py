@@ -412,10 +412,11 @@ class MemoryStore(Store):
             row = self._rows.target(target)
             row.rung_at, row.answered_at = now - BELL_PATIENCE + DECLINED_FOR, now
 
-    def claim(
+    def claim_many(
         self,
         target: str,
         *,
+        hands: int,
         fingerprint: str,
         holder: str,
         lasting: timedelta,
@@ -423,20 +424,64 @@ class MemoryStore(Store):
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
         answers_bell: bool = False,
-    ) -> Claim | Busy:
+    ) -> Sequence[Claim | Busy]:
         """See the port."""
+        claims: list[Claim] = []
         with self._now() as now:
             row = self._rows.target(target)
             wants = appetite(row.call_time)
             if row.circuit.is_open:
                 wants = replace(wants, calls=1, places=1)
+            if wants.calls > wants.least:
+                wants = wants.shared(self._due(target, fingerprint, now))
+            while len(claims) < hands:
+                one = self._claim(
+                    target,
+                    wants,
+                    tolerance,
+                    fingerprint=fingerprint,
+                    holder=holder,
+                    lasting=lasting,
+                )
+                if isinstance(one, Busy):
+                    break
+                claims.append(one)
+            if not claims:
+                return [one] * hands
+            live = len(self._rows.live_leases(target, now))
+            is_more = self._due(target, fingerprint, now) > 0
+            bells = wants.bells(live, claims=len(claims)) if is_more else 0
+            if answers_bell:
+                row.rung_at, row.answered_at = None, now
+            elif bells:
+                bells = int(row.may_ring(now))
+            row.rung_at = now if bells else row.rung_at
+            claims = [replace(one, is_more=is_more) for one in claims]
+            claims[0] = replace(claims[0], bells=bells)
+        return [*claims, *[Busy()] * (hands - len(claims))]
+
+    def _due(self, target: str, fingerprint: str, now: datetime) -> int:
+        """How many batches of a target may be claimed."""
+        jobs = [job for job in self._rows.running(target) if job.job.fingerprint == fingerprint]
+        return sum(row.is_due(now) for job in jobs for row in job.batches.values())
+
+    def _claim(
+        self,
+        target: str,
+        wants: Appetite,
+        tolerance: Tolerance | None,
+        *,
+        fingerprint: str,
+        holder: str,
+        lasting: timedelta,
+    ) -> Claim | Busy:
+        """One claim, which rings no bell."""
+        with self._now() as now:
+            row = self._rows.target(target)
             places = wants.places - len(self._rows.live_leases(target, now))
             if (rest := row.rests_for(now)) is not None or places <= 0:
                 return Busy(rest)
             jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
-            if wants.calls > wants.least:
-                due = (b for job in jobs for b in job.batches.values() if b.is_due(now))
-                wants = wants.shared(sum(1 for _ in due))
             chosen = choose(jobs, wants, now)
             if not chosen:
                 return Busy(earliest_moment(jobs, now))
@@ -454,12 +499,6 @@ class MemoryStore(Store):
             if not chosen:
                 return Busy(timedelta())
             lease = take(self._rows, chosen, target, holder=holder, lasting=lasting, now=now)
-            is_more = any(b.is_due(now) for job in jobs for b in job.batches.values())
-            if answers_bell:
-                row.rung_at, row.answered_at = None, now
-            bells = wants.bells(live + 1, is_more=is_more)
-            bells = bells if answers_bell else int(bells > 0 and row.may_ring(now))
-            row.rung_at = now if bells else row.rung_at
             batches = tuple(guarded(self._rows, job, batch, now) for job, batch in chosen)
             found = {job.job.id: job.job.frozen for job, _ in chosen}
             queries = {one: frozen for one, frozen in found.items() if frozen is not None}
@@ -471,8 +510,8 @@ class MemoryStore(Store):
                 batches=batches,
                 call_time=row.call_time,
                 target_answers=answers,
-                bells=bells,
-                is_more=is_more,
+                bells=0,
+                is_more=False,
                 queries=queries,
                 has_protected=has_keys,
             )

@@ -233,10 +233,11 @@ class SqlStore(Store):
         with self._write(may_be_lost=True) as tx:
             ringing.decline_bell(tx, target)
 
-    def claim(
+    def claim_many(
         self,
         target: str,
         *,
+        hands: int,
         fingerprint: str,
         holder: str,
         lasting: timedelta,
@@ -244,15 +245,16 @@ class SqlStore(Store):
         tolerance: Tolerance | None = None,
         is_sure: bool = False,
         answers_bell: bool = False,
-    ) -> Claim | Busy:
+    ) -> Sequence[Claim | Busy]:
         if not is_sure:
             with self._peek() as tx:
                 if (busy := choosing.glance(tx, target, fingerprint)) is not None:
-                    return busy
+                    return [busy] * hands
         with self._write() as tx:
             taken = claiming.claim(
                 tx,
                 target,
+                hands=hands,
                 fingerprint=fingerprint,
                 holder=holder,
                 lasting=lasting,
@@ -261,10 +263,11 @@ class SqlStore(Store):
                 answers_bell=answers_bell,
             )
         if isinstance(taken, Busy):
-            return taken
-        # Items never change, and what is open of them only the lease does.
+            return [taken] * hands
+        # Items never change, and what is open of them only the leases do.
         with self._peek() as tx:
-            return claiming.with_items(tx, taken)
+            claims = claiming.with_items(tx, taken)
+        return [*claims, *[Busy()] * (hands - len(claims))]
 
     def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
         with self._peek() as tx:

@@ -1,5 +1,6 @@
 """What every store lets a worker take, in which turn, and for how long."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,7 +20,7 @@ from tests.factories import (
 from worker.batch import give_back
 from worker.errors import LeaseLost
 from worker.item import Mark
-from worker.store.base import Busy, CallNote, LeaseId, Renewed, Store, Who
+from worker.store.base import Appetite, Busy, CallNote, Claim, LeaseId, Renewed, Store, Who
 
 
 def test_a_claim_takes_a_batch_with_its_items(store: Store, steps: Steps) -> None:
@@ -297,6 +298,92 @@ def test_the_appetite_is_given_the_time_of_a_call(store: Store, steps: Steps) ->
     )
 
     assert told == [SECOND]
+
+
+def claim_many(store: Store, wants: Appetite, *, hands: int) -> Sequence[Claim | Busy]:
+    return store.claim_many(
+        "crm",
+        hands=hands,
+        fingerprint="f1",
+        holder="w1",
+        lasting=MINUTE,
+        appetite=lambda _: wants,
+    )
+
+
+def test_several_hands_take_what_each_would_take_after_the_other(
+    store: Store, steps: Steps
+) -> None:
+    job = steps.running(60)
+    wants = appetite(call_items=10, calls=2, places=9)
+
+    taken = claim_many(store, wants, hands=4)
+
+    claims = [one for one in taken if isinstance(one, Claim)]
+    firsts = [[one.batch.first for one in claim.batches] for claim in claims]
+    assert firsts == [[0, 10], [20, 30], [40, 50]]
+    assert taken[3:] == [Busy()]
+    assert len({claim.lease for claim in claims}) == 3
+    for claim in claims:
+        steps.record(claim)
+    assert store.settle(job) is not None
+
+
+def test_several_hands_take_no_more_places_than_there_are(store: Store, steps: Steps) -> None:
+    steps.running(60)
+    wants = appetite(call_items=10, places=3)
+    steps.claim(wants)
+
+    taken = claim_many(store, wants, hands=4)
+
+    assert [isinstance(one, Claim) for one in taken] == [True, True, False, False]
+    assert isinstance(steps.try_claim(wants), Busy)
+
+
+def test_several_hands_each_end_their_lease_alone(store: Store, steps: Steps) -> None:
+    steps.running(20)
+    first, second = claim_many(store, appetite(call_items=10, places=9), hands=2)
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    steps.record(first)
+
+    with pytest.raises(LeaseLost):
+        steps.record(first)
+    assert store.see([second.lease])[second.lease].running
+    steps.record(second)
+
+
+def test_what_is_left_of_small_jobs_waits_for_others(store: Store, steps: Steps) -> None:
+    for number in range(6):
+        steps.running([f"k{number}"])
+    wants = replace(appetite(call_items=4, places=9), patience=SECOND)
+
+    taken = claim_many(store, wants, hands=2)
+
+    assert [isinstance(one, Claim) for one in taken] == [True, False]
+
+
+def test_several_hands_that_find_nothing_are_told_why(store: Store, steps: Steps) -> None:
+    steps.running(10)
+    store.rest("crm", length=SECOND)
+
+    assert claim_many(store, appetite(), hands=2) == [Busy(SECOND)] * 2
+
+
+def test_several_hands_call_for_two_each(store: Store, steps: Steps) -> None:
+    steps.running(200)
+
+    taken = store.claim_many(
+        "crm",
+        hands=2,
+        fingerprint="f1",
+        holder="w1",
+        lasting=MINUTE,
+        appetite=lambda _: appetite(call_items=10, places=8),
+        answers_bell=True,
+    )
+
+    assert [one.bells for one in taken if isinstance(one, Claim)] == [4, 0]
 
 
 def test_a_target_answers_for_a_minute_after_a_call(

@@ -329,7 +329,7 @@ def claims_of(house: House, *, call_seconds: float) -> list[int]:
     house.adapter.on_call = lambda: house.clock.advance(SECOND * call_seconds)
     quicken(house)
     seen: list[int] = []
-    store.before("claim", lambda: seen.append(len(house.adapter.calls)))
+    store.before("claim_many", lambda: seen.append(len(house.adapter.calls)))
     house.submitted(keys(200))
 
     assert house.work().calls == 50
@@ -777,7 +777,7 @@ def test_a_claim_that_took_too_long_is_renewed_first(house: House) -> None:
     store = AwayStore(house.store)
     house.store = store
     house.executor = house.make_executor()
-    store.before("claim", lambda: house.clock.advance(SECOND * 20))
+    store.before("claim_many", lambda: house.clock.advance(SECOND * 20))
     house.submitted(["a"])
 
     house.executor.run("crm", is_over=after(1))
@@ -981,7 +981,7 @@ def test_a_claim_that_the_store_does_not_answer_costs_nothing(
     house: House, away: AwayStore
 ) -> None:
     job = house.submitted(keys(4))
-    away.be_away("claim", 1)
+    away.be_away("claim_many", 1)
 
     with pytest.raises(StoreUnavailable):
         house.work()

@@ -306,7 +306,7 @@ def test_a_nudge_whose_store_is_away_is_left_to_the_look(
     office: Office, house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = AwayStore(house.store)
-    away.be_away("claim", 1)
+    away.be_away("claim_many", 1)
     house.store = away
     office.tasks.duty().executor = house.make_executor()
 

@@ -1,0 +1,118 @@
+"""Threads that want the same at the same time ask together."""
+
+from collections.abc import Sequence
+from threading import Event, Thread
+
+import pytest
+
+from worker.joining import Joined
+
+
+class Slow:
+    """Doubles numbers, once it may."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.is_asked = Event()
+        self.may_answer = Event()
+        self.fails = False
+
+    def __call__(self, name: str, wishes: Sequence[int]) -> Sequence[int]:
+        self.asked.append(list(wishes))
+        self.is_asked.set()
+        assert self.may_answer.wait(20)
+        if self.fails:
+            raise ConnectionError(name)
+        return [2 * wish for wish in wishes]
+
+
+class Asker(Thread):
+    """One thread with one wish."""
+
+    def __init__(self, joined: Joined[int, int], wish: int, name: str = "crm") -> None:
+        super().__init__(daemon=True)
+        self.told: list[object] = []
+        self._joined = joined
+        self._wish = wish
+        self._under = name
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.told.append(self._joined(self._under, self._wish))
+        except ConnectionError as error:
+            self.told.append(error)
+
+
+def end(*askers: Asker) -> list[object]:
+    """What each was told."""
+    for asker in askers:
+        asker.join(20)
+    return [told for asker in askers for told in asker.told]
+
+
+def waiting(joined: Joined[int, int], count: int) -> None:
+    """Until so many wait."""
+    pause = Event()
+    while len(joined._waiting["crm"]) < count:
+        pause.wait(0.001)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def joined(slow: Slow) -> Joined[int, int]:
+    return Joined(slow)
+
+
+def test_who_is_alone_asks_alone(joined: Joined[int, int], slow: Slow) -> None:
+    slow.may_answer.set()
+
+    assert [joined("crm", 1), joined("crm", 2)] == [2, 4]
+    assert slow.asked == [[1], [2]]
+
+
+def test_those_that_come_meanwhile_ask_together(joined: Joined[int, int], slow: Slow) -> None:
+    first = Asker(joined, 1)
+    assert slow.is_asked.wait(20)
+    others = [Asker(joined, wish) for wish in (2, 3, 4)]
+    waiting(joined, 3)
+    slow.may_answer.set()
+
+    assert end(first, *others) == [2, 4, 6, 8]
+    assert sorted(map(len, slow.asked)) == [1, 3]
+
+
+def test_under_another_name_nobody_waits(joined: Joined[int, int], slow: Slow) -> None:
+    first = Asker(joined, 1)
+    assert slow.is_asked.wait(20)
+    slow.is_asked.clear()
+    other = Asker(joined, 2, "erp")
+    assert slow.is_asked.wait(20)
+    slow.may_answer.set()
+
+    assert end(first, other) == [2, 4]
+
+
+def test_a_failure_is_told_to_all_who_asked_together(joined: Joined[int, int], slow: Slow) -> None:
+    first = Asker(joined, 1)
+    assert slow.is_asked.wait(20)
+    others = [Asker(joined, wish) for wish in (2, 3)]
+    waiting(joined, 2)
+    slow.fails = True
+    slow.may_answer.set()
+
+    assert [str(told) for told in end(first, *others)] == ["crm"] * 3
+
+
+def test_after_a_failure_it_goes_on(joined: Joined[int, int], slow: Slow) -> None:
+    slow.may_answer.set()
+    slow.fails = True
+    with pytest.raises(ConnectionError):
+        joined("crm", 1)
+    slow.fails = False
+
+    assert joined("crm", 2) == 4

@@ -1,0 +1,83 @@
+"""Threads that want the same at the same time: one of them asks for all.
+
+Where they would wait for each other, as all do who claim of one target, the one
+that is first asks for those that have come meanwhile too.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
+from typing import Generic, TypeVar
+
+Wish = TypeVar("Wish")
+Answer = TypeVar("Answer")
+
+
+class _Asked(Generic[Wish, Answer]):
+    """One wish, and what becomes of it."""
+
+    __slots__ = ("answer", "error", "is_called", "leads", "wish")
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.answer: list[Answer] = []
+        self.error: BaseException | None = None
+        #: Whether whoever waits is to ask for all that wait now.
+        self.leads = False
+        self.is_called = Event()
+
+    def told(self) -> Answer:
+        """What was answered. Raises what whoever asked was told instead."""
+        if self.error is not None:
+            raise self.error
+        return self.answer[0]
+
+
+class Joined(Generic[Wish, Answer]):
+    """Asks for one or for many; to be called by any number of threads."""
+
+    def __init__(self, ask: Callable[[str, Sequence[Wish]], Sequence[Answer]]) -> None:
+        """`ask` is given a name and what is wished under it, and answers each wish."""
+        self._ask = ask
+        self._waiting: dict[str, list[_Asked[Wish, Answer]]] = defaultdict(list)
+        self._led: set[str] = set()
+        self._lock = Lock()
+
+    def __call__(self, name: str, wish: Wish) -> Answer:
+        """The answer to one wish. Raises whatever asking for it raised."""
+        mine: _Asked[Wish, Answer] = _Asked(wish)
+        with self._lock:
+            self._waiting[name].append(mine)
+            mine.leads = name not in self._led
+            self._led.add(name)
+        if not mine.leads:
+            mine.is_called.wait()
+        if mine.leads:
+            self._lead(name)
+        return mine.told()
+
+    def _lead(self, name: str) -> None:
+        """Ask for all that wait, and leave those that come meanwhile to one of them."""
+        with self._lock:
+            asked = self._waiting.pop(name)
+        try:
+            answers = self._ask(name, [one.wish for one in asked])
+            for one, answer in zip(asked, answers, strict=True):
+                one.answer.append(answer)
+        except BaseException as error:  # noqa: BLE001 (each of them raises it)
+            for one in asked:
+                one.error = error
+        finally:
+            self._hand_over(name)
+            for one in asked:
+                one.is_called.set()
+
+    def _hand_over(self, name: str) -> None:
+        """Let the first of those that wait lead, if anybody waits."""
+        with self._lock:
+            waiting = self._waiting.get(name)
+            if not waiting:
+                self._led.discard(name)
+                return
+            waiting[0].leads = True
+            waiting[0].is_called.set()
