@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -59,6 +59,8 @@ GATHER = timedelta(milliseconds=250)
 LOOK_EVERY = 0.25
 #: How long answers are kept in hand: what a worker that is lost never told.
 RECORD_EVERY = 1.0
+#: How long a slice goes on before the jobs are closed that have ended with it.
+CLOSE_EVERY = 1.0
 #: A slice waits out a rest of at most this long; below it a claim would be busy
 #: asking.
 LONGEST_MOMENT = timedelta(seconds=1)
@@ -97,8 +99,9 @@ class Slice:
 
     #: Items decided, by job.
     decided: Counter[JobId] = field(default_factory=Counter)
-    #: Jobs that may have ended.
+    #: Jobs that may have ended, since somebody was told of such, by our own clock.
     touched: set[JobId] = field(default_factory=set)
+    closed_at: float = 0.0
     calls: int = 0
 
 
@@ -176,13 +179,15 @@ class Executor:
         is_over: Callable[[], bool],
         is_ending: Callable[[], bool] | None = None,
         place: Place | None = None,
+        close: Callable[[Collection[JobId]], None] | None = None,
     ) -> Slice:
         """Work on a target until `is_over` says so, nothing is ready, or others do.
 
         What is claimed is finished, unless `is_ending` says otherwise; without
-        it, `is_over` does.
+        it, `is_over` does. While it goes on, `close` is told about once a second
+        of jobs that may have ended; those that it was not told of are returned.
         """
-        done = Slice()
+        done = Slice(closed_at=self._clock())
         is_ending = is_ending or is_over
         target = self._targets.get(name)
         if target is None:
@@ -209,6 +214,7 @@ class Executor:
                 log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
                 self._work(hand, done, is_ending, place)
             is_sure = hand.claim.is_more
+            self._close_some(done, close)
             working = self._processor() - began
             if place and not place.goes_on(calling=hand.calling, working=working):
                 if is_first:
@@ -220,6 +226,12 @@ class Executor:
         if self._store.may_ring(name):
             self._bells.ring(name)
         return done
+
+    def _close_some(self, done: Slice, close: Callable[[Collection[JobId]], None] | None) -> None:
+        """Have the jobs closed that have ended with a slice which goes on."""
+        if close is not None and self._clock() - done.closed_at > CLOSE_EVERY:
+            close(done.touched)
+            done.touched, done.closed_at = set(), self._clock()
 
     # -- claim ----------------------------------------------------------------
 

@@ -41,8 +41,9 @@ log = logging.getLogger("deletions.tasks")
 
 #: How long one bell keeps a thread; what it has claimed by then it finishes.
 SLICE = timedelta(seconds=1)
-#: The same where no other target's bell was heard of late.
-LONGEST_SLICE = timedelta(seconds=3)
+#: The same where no other target's bell was heard of late. The slices of a large
+#: job begin together: where they end together, all have to be called for again.
+LONGEST_SLICE = timedelta(seconds=30)
 #: How long one pruning keeps a thread; the next one goes on.
 PRUNING_LASTS = timedelta(minutes=10)
 #: Seconds after which a request that nobody hears of is tried again while the
@@ -190,7 +191,7 @@ def plan(job: str) -> Shown:
 
 @nudge("deletions.execute")
 def execute(target: str) -> Shown:
-    """Delete what is ready on a target, for a second."""
+    """Delete what is ready on a target: for a second, or longer while nobody else waits."""
     mine = duty()
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
@@ -208,6 +209,7 @@ def execute(target: str) -> Shown:
             is_over=partial(_is_over, mine, target, began=time.monotonic()),
             is_ending=mine.is_ending.is_set,
             place=place,
+            close=close,
         )
     for waiting in mine.slots.turned_away():
         post(execute, target=waiting)

@@ -21,7 +21,7 @@ from tests.fakes import (
     unreached,
 )
 from worker.errors import StoreUnavailable
-from worker.job import JobState
+from worker.job import JobId, JobState
 from worker.store.base import Who
 
 
@@ -848,6 +848,20 @@ def test_a_claim_that_leaves_work_and_a_place_rings(house: House) -> None:
     house.executor.run("crm", is_over=after(1))
 
     assert house.bells.rung == ["crm", "crm"]
+
+
+def test_jobs_that_end_within_a_long_slice_are_closed_meanwhile(house: House) -> None:
+    jobs = [house.submitted(keys(4)) for _ in range(3)]
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.6)
+    closed: list[set[JobId]] = []
+
+    done = house.executor.run(
+        "crm", is_over=lambda: False, close=lambda ended: closed.append(set(ended))
+    )
+
+    assert done.calls == 3
+    assert closed == [set(jobs[:2])]
+    assert done.touched == {jobs[2]}
 
 
 def test_a_claim_that_leaves_no_place_does_not_ring() -> None:
