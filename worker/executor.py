@@ -34,7 +34,17 @@ from worker.joining import Joined
 from worker.judging import Circumstances, judge
 from worker.retrying import RetryRules
 from worker.splitting import fill_calls
-from worker.store.base import Appetite, Breached, Busy, CallNote, Claim, Renewed, Store
+from worker.store.base import (
+    Appetite,
+    Breached,
+    Busy,
+    CallNote,
+    Claim,
+    Noted,
+    Record,
+    Renewed,
+    Store,
+)
 from worker.target import Target
 from worker.watching import Watch
 
@@ -171,6 +181,8 @@ class Executor:
         self._watch = Watch(store, clock=clock)
         # All who claim of a target wait for its row, and so for each other.
         self._claims: Joined[_Wish, Claim | Busy] = Joined(self._claim_for)
+        # Those that began together end together.
+        self._records: Joined[Record, Noted | Exception] = Joined(self._record_for)
 
     def run(
         self,
@@ -508,23 +520,43 @@ class Executor:
             self._insist(partial(self._store.stop, job, reason=reason))
         hand.running -= jobs
 
+    def _record_for(self, _: str, records: Sequence[Record]) -> Sequence[Noted | Exception]:
+        """Record for all threads that came by now; what cannot be written fails alone."""
+        try:
+            return self._store.record_many(records)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 (raised where it belongs)
+            if len(records) == 1:
+                return [error]
+        record = self._store.record
+        return [
+            _alone(partial(record, one.lease, one.returned, call=one.call, breaches=one.breaches))
+            for one in records
+        ]
+
     def _record(self, hand: _Hand, done: Slice) -> None:
         """Write what became of the batches in hand. Raises LeaseLost."""
         if not hand.returned:
             return
-        noted = self._insist(
-            partial(
-                self._store.record,
-                hand.claim.lease,
-                hand.returned,
-                call=sum_up(hand.notes),
-                breaches=hand.breaches,
-            )
-        )
+        record = Record(hand.claim.lease, hand.returned, sum_up(hand.notes), hand.breaches)
+        noted = self._insist(partial(self._records, hand.target.name, record))
+        if isinstance(noted, Exception):
+            raise noted
         log.debug("claim.recorded", extra={"batches": len(hand.returned), "lost": noted.lost})
         done.touched.update(noted.jobs)
         hand.returned, hand.notes, hand.breaches = [], [], []
         hand.recorded_at = self._clock()
+
+
+def _alone(record: Callable[[], Noted]) -> Noted | Exception:
+    """What comes of one record."""
+    try:
+        return record()
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 (raised where it belongs)
+        return error
 
 
 def _named(call: Sequence[Claimed]) -> dict[str, Any]:

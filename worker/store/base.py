@@ -15,6 +15,7 @@ from api_adapters.base import Verdict, Warned
 from worker.batch import Claimed, Returned
 from worker.breaking import CLOSED, Circuit
 from worker.call import BOUNDS, Answer, Call
+from worker.errors import LeaseLost
 from worker.failing import Tolerance
 from worker.item import Landed, Mark, Outcome, from_json
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally, empty_tally, moment_text
@@ -237,6 +238,17 @@ class Breached:
 
     job: JobId
     warned: Warned
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of a lease's batches, or of some of them, and what their calls tell."""
+
+    lease: LeaseId
+    returned: Sequence[Returned]
+    #: All its calls since the last record together.
+    call: CallNote | None = None
+    breaches: Sequence[Breached] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -699,6 +711,18 @@ class Store(Protocol):
         """
         ...
 
+    def record_many(self, records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
+        """Give batches back with what became of them, all or nothing; an answer for each record.
+
+        Only batches that are still the lease's are written. A batch that goes
+        back to be ready while its job is ending is ended instead: skipped, or
+        unknown in doubt. A lease ends with its last batch.
+
+        LeaseLost is the answer where none of a record's batches was its lease's
+        any more.
+        """
+        ...
+
     def record(
         self,
         lease: LeaseId,
@@ -707,16 +731,11 @@ class Store(Protocol):
         call: CallNote | None = None,
         breaches: Sequence[Breached] = (),
     ) -> Noted:
-        """Give batches back with what became of them, all or nothing.
-
-        Only batches that are still the lease's are written. A batch that goes
-        back to be ready while its job is ending is ended instead: skipped, or
-        unknown in doubt. The lease ends with its last batch.
-
-        Raises:
-            LeaseLost: none of the batches was the lease's any more.
-        """
-        ...
+        """Record for one lease: see `record_many`. Raises LeaseLost."""
+        answer = self.record_many([Record(lease, returned, call, breaches)])[0]
+        if isinstance(answer, LeaseLost):
+            raise answer
+        return answer
 
     def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
         """Give back what leases that ran out had, as `decide(target, ...)` says.

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, column, func, or_, select, text, type_coerce
+from sqlalchemy import Row, bindparam, func, or_, select
 
 from worker.batch import BatchState
 from worker.job import JobState
 from worker.store.base import Appetite, Busy
 from worker.store.ranges import has_ready, is_ready, open_count, ready_of, rest_of
 from worker.store.tables import Moment, batches, jobs, leases, protected
-from worker.store.transaction import Tx
+from worker.store.transaction import Tx, moment_of
 
 #: Batches of one claim: bounds the transaction where jobs of one item queue up.
 MOST_BATCHES = 2_000
@@ -65,12 +65,10 @@ def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> Seen:
     Others wait for the target meanwhile, and a statement is a round trip.
     """
     is_shared = wanted.calls > wanted.least
-    given: dict[str, Any] = {"of_target": target}
+    clock, given = tx.moment()
+    given["of_target"] = target
     if is_shared:
         given.update(of_fingerprint=fingerprint, most=2 * wanted.places * wanted.calls)
-    if tx.clock is not None:
-        given["moment"] = tx.clock()
-    clock = "" if tx.clock is not None else tx.dialect.now.text
     row = tx.execute(_question(clock, is_shared=is_shared), given).one()
     ready = row.ready if is_shared else None
     return Seen(row.now, row.live, ready, bool(row.has_protected))
@@ -78,11 +76,8 @@ def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> Seen:
 
 @cache
 def _question(clock: str, *, is_shared: bool) -> Any:
-    """The statement of `seen`, made once; `clock` is the query for the database's."""
-    moment: Any = bindparam("moment", type_=Moment)
-    if clock:
-        moment = text(clock).columns(column("now", Moment)).scalar_subquery()
-    asked = select(type_coerce(moment, Moment).label("now")).cte("asked")
+    """The statement of `seen`, made once."""
+    asked = select(moment_of(clock).label("now")).cte("asked")
     now: Any = select(asked.c.now).scalar_subquery()
     target: Any = bindparam("of_target")
     live = select(func.count()).where(leases.c.target == target, leases.c.until > now)

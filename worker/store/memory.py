@@ -20,9 +20,7 @@ from worker.store.base import (
     BELL_PATIENCE,
     DECLINED_FOR,
     Appetite,
-    Breached,
     Busy,
-    CallNote,
     Chunk,
     Claim,
     Closing,
@@ -41,6 +39,7 @@ from worker.store.base import (
     Part,
     Protected,
     Protection,
+    Record,
     Renewed,
     Sealed,
     Settled,
@@ -544,28 +543,23 @@ class MemoryStore(Store):
             running = {job.job.id for job, _ in held if job.job.state is JobState.RUNNING}
             return Renewed(frozenset(running), frozenset(kept), bool(held_back))
 
-    def record(
-        self,
-        lease: LeaseId,
-        returned: Sequence[Returned],
-        *,
-        call: CallNote | None = None,
-        breaches: Sequence[Breached] = (),
-    ) -> Noted:
+    def record_many(self, records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
         """See the port."""
         with self._now() as now:
-            ours = {(j.job.id, b.batch.first): (j, b) for j, b in self._rows.leased(lease)}
-            places = [(one.batch.job, one.batch.first) for one in returned]
-            held = [
-                (*ours[at], one) for at, one in zip(places, returned, strict=True) if at in ours
-            ]
-            if returned and not held:
-                raise LeaseLost(f"lease {lease} is somebody else's now: nothing was written")
-            if call is not None and lease in self._rows.leases:
-                note_call(self._rows, self._rows.leases[lease].target, call, now)
-            for breached in breaches:
-                self._rows.job(breached.job).note_breach(breached.warned)
-            return self._give_back(lease, held, now, lost=len(returned) - len(held))
+            return [self._record(one, now) for one in records]
+
+    def _record(self, record: Record, now: datetime) -> Noted | LeaseLost:
+        lease, returned = record.lease, record.returned
+        ours = {(j.job.id, b.batch.first): (j, b) for j, b in self._rows.leased(lease)}
+        places = [(one.batch.job, one.batch.first) for one in returned]
+        held = [(*ours[at], one) for at, one in zip(places, returned, strict=True) if at in ours]
+        if returned and not held:
+            return LeaseLost(f"lease {lease} is somebody else's now: nothing was written")
+        if record.call is not None and lease in self._rows.leases:
+            note_call(self._rows, self._rows.leases[lease].target, record.call, now)
+        for breached in record.breaches:
+            self._rows.job(breached.job).note_breach(breached.warned)
+        return self._give_back(lease, held, now, lost=len(returned) - len(held))
 
     def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
         """See the port."""

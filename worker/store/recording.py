@@ -1,8 +1,11 @@
 """How what became of batches is written: only while they are still ours."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
+from itertools import compress
 from typing import Any
 
 from sqlalchemy import Row, bindparam, case, delete, func, insert, literal, select, update
@@ -12,7 +15,7 @@ from worker.batch import BatchState, Claimed, Returned
 from worker.breaking import Circuit
 from worker.errors import LeaseLost
 from worker.job import JobId, JobState
-from worker.store.base import Breached, CallNote, LeaseId, Noted, Renewed
+from worker.store.base import Breached, CallNote, LeaseId, Noted, Record, Renewed
 from worker.store.paging import count_between
 from worker.store.ranges import among, claimed_of, has_protected, protected_in
 from worker.store.tables import (
@@ -29,7 +32,7 @@ from worker.store.tables import (
     targets,
 )
 from worker.store.totalling import decided_by, standing
-from worker.store.transaction import Tx, mark_values
+from worker.store.transaction import Tx, mark_values, moment_of
 
 #: How much of the last call's time enters the smoothed one.
 CALL_TIME_SHARE = 0.3
@@ -40,36 +43,76 @@ NEWS_LAST = timedelta(seconds=1)
 QUICK = timedelta(milliseconds=10)
 
 
-def record(
-    tx: Tx,
-    lease: LeaseId,
-    returned: Sequence[Returned],
-    call: CallNote | None,
-    breached: Sequence[Breached],
-) -> Noted:
-    """Write batches that are still the lease's; the lease ends with its last one."""
-    chosen = _LEASE_HELD if tx.dialect.locks_rows else _LEASE
-    rows = tx.execute(chosen, {"of_lease": lease}).first()
-    held = _held(tx, [lease])
-    ours = [one for one in returned if (one.batch.seq, one.batch.first) in held]
-    if returned and not ours:
-        raise LeaseLost(f"lease {lease} has none of its {len(returned)} batches any more")
-    now = tx.now()
-    done = _write(tx, ours, now, held)
-    if len(held) == len(ours):
-        tx.execute(_END_OF_LEASE, {"of_lease": lease})
-    if call is not None and rows is not None:
-        _note_call(tx, rows.target, call, now)
-        tx.gained.call(rows.target, call.calls)
+def record(tx: Tx, records: Sequence[Record]) -> list[Noted | LeaseLost]:
+    """Write batches that are still their lease's; a lease ends with its last one."""
+    of_leases = {"of_leases": [one.lease for one in records]}
+    chosen = _LEASES_HELD if tx.dialect.locks_rows else _LEASES
+    target_of = {row.id: row.target for row in tx.execute(chosen, of_leases)}
+    held = _held(tx, of_leases["of_leases"])
+    ours = [_still_ours(one, held) for one in records]
+    known, now = _known_targets(
+        tx, {target_of[one.lease] for one in records if one.lease in target_of}
+    )
+    ended = _write(tx, [one for some in ours for one in some], now, held)
+    left = Counter(row.lease for row in held.values())
+    for one, some in zip(records, ours, strict=True):
+        left[one.lease] -= len(some)
+    over = [lease for lease in target_of if not left[lease]]
+    if over:
+        tx.execute(_END_OF_LEASES, {"of_leases": over})
+    written = [one for one, some in zip(records, ours, strict=True) if some or not one.returned]
+    for one in written:
+        if one.call is not None and one.lease in target_of:
+            row = known[target_of[one.lease]]
+            _note_call(tx, row, one.call, now)
+            tx.gained.call(row.name, one.call.calls)
     # In one order, so that two records cannot wait for each other.
-    for one in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
-        _note_breach(tx, one, now)
-    return Noted(done, lost=len(returned) - len(ours))
+    breached = [breach for one in written for breach in one.breaches]
+    for breach in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
+        _note_breach(tx, breach, now)
+    return [_noted(*pair, ended) for pair in zip(records, ours, strict=True)]
 
 
-_LEASE = select(leases).where(leases.c.id == bindparam("of_lease"))
-_LEASE_HELD = _LEASE.with_for_update()
-_END_OF_LEASE = delete(leases).where(leases.c.id == bindparam("of_lease"))
+def _still_ours(record: Record, held: Mapping[tuple[int, int], Row[Any]]) -> list[Returned]:
+    """What of a record is still its lease's."""
+    rows = ((one, held.get((one.batch.seq, one.batch.first))) for one in record.returned)
+    return [one for one, row in rows if row is not None and row.lease == record.lease]
+
+
+def _noted(record: Record, ours: Sequence[Returned], ended: Collection[JobId]) -> Noted | LeaseLost:
+    """What is to be told of a record that was written."""
+    count = len(record.returned)
+    if count and not ours:
+        return LeaseLost(f"lease {record.lease} has none of its {count} batches any more")
+    return Noted(_done(ours, ended), lost=count - len(ours))
+
+
+def _done(returned: Sequence[Returned], ended: Collection[JobId]) -> tuple[JobId, ...]:
+    """The jobs of which a range became done."""
+    is_done = (one.state is BatchState.DONE or one.batch.job in ended for one in returned)
+    return tuple(sorted({one.batch.job for one in compress(returned, is_done)}))
+
+
+def _known_targets(tx: Tx, names: Collection[str]) -> tuple[dict[str, Row[Any]], datetime]:
+    """The rows of targets, not held, and the store's clock."""
+    if not names:
+        return {}, tx.now()
+    clock, given = tx.moment()
+    rows = tx.execute(_targets_now(clock), {**given, "of_targets": sorted(names)}).all()
+    return {row.name: row for row in rows}, rows[0].now
+
+
+@cache
+def _targets_now(clock: str) -> Any:
+    """The statement of `_known_targets`, made once."""
+    named = targets.c.name.in_(bindparam("of_targets", expanding=True))
+    return select(targets, moment_of(clock).label("now")).where(named)
+
+
+_OF_LEASES = leases.c.id.in_(bindparam("of_leases", expanding=True))
+_LEASES = select(leases.c.id, leases.c.target).where(_OF_LEASES).order_by(leases.c.id)
+_LEASES_HELD = _LEASES.with_for_update()
+_END_OF_LEASES = delete(leases).where(_OF_LEASES)
 
 
 def renew(tx: Tx, lease: LeaseId, lasting: timedelta) -> Renewed:
@@ -140,8 +183,8 @@ def rescue(tx: Tx, decide: Callable[[str, Claimed], Returned], limit: int) -> No
     returned = [
         decide(lost[row.lease].target, one) for row, one in zip(held.values(), claimed, strict=True)
     ]
-    done = _write(tx, returned, now, held)
-    tx.execute(delete(leases).where(leases.c.id.in_(list(lost))))
+    done = _done(returned, _write(tx, returned, now, held))
+    tx.execute(_END_OF_LEASES, {"of_leases": list(lost)})
     for row in lost.values():
         detail = {"holder": row.holder, "lease": row.id}
         tx.note("lease.lost", now=now, target=row.target, detail=detail)
@@ -186,13 +229,13 @@ _WRITE_RANGES = update(batches).values(
 
 def _write(
     tx: Tx, returned: Sequence[Returned], now: datetime, held: Mapping[tuple[int, int], Row[Any]]
-) -> tuple[JobId, ...]:
-    """Write ranges and strays; the jobs of which a range became done.
+) -> set[JobId]:
+    """Write ranges and strays; the jobs that are ending, of which nothing went back.
 
-    `held` are their rows as they were before.
+    `held` are the rows of the ranges as they were before.
     """
     if not returned:
-        return ()
+        return set()
     _write_ranges(tx, returned, now)
     _write_strays(tx, returned, now)
     for one in returned:
@@ -202,9 +245,7 @@ def _write(
         if one.split_at is not None:
             still_open = split(tx, one.batch.seq, one.batch.first, one.split_at)
         tx.gained.open(row.job_target, still_open - 1)
-    ended = _end_where_ending(tx, [one for one in returned if one.state is BatchState.READY], now)
-    done = {one.batch.job for one in returned if one.state is BatchState.DONE} | ended
-    return tuple(sorted(done))
+    return _end_where_ending(tx, [one for one in returned if one.state is BatchState.READY], now)
 
 
 def _write_ranges(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
@@ -374,14 +415,15 @@ def _end_open_strays(
     )
 
 
-def _note_call(tx: Tx, target: str, call: CallNote, now: datetime) -> None:
+def _note_call(tx: Tx, known: Row[Any], call: CallNote, now: datetime) -> None:
     """Remember how long a call took, that it was answered, and a wait that was told.
 
     All who work on the target wait for its row, so that of a target that is well
     no more than the last second's news is written.
     """
-    if _is_no_news(call, tx.execute(_TARGET, {"of_target": target}).one(), now):
+    if _is_no_news(call, known, now):
         return
+    target = known.name
     row = tx.execute(tx.locked(_TARGET), {"of_target": target}).one()
     before = row.call_time if row.call_time is not None else call.took
     values: dict[str, Any] = {

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api_adapters.base import Verdict
 from worker.batch import Claimed, Returned
-from worker.errors import BadConfiguration, StoreUnavailable
+from worker.errors import BadConfiguration, LeaseLost, StoreUnavailable
 from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
@@ -39,9 +39,7 @@ from worker.store import (
 )
 from worker.store.base import (
     Appetite,
-    Breached,
     Busy,
-    CallNote,
     Chunk,
     Claim,
     Closing,
@@ -60,6 +58,7 @@ from worker.store.base import (
     Part,
     Protected,
     Protection,
+    Record,
     Renewed,
     Sealed,
     Store,
@@ -277,16 +276,9 @@ class SqlStore(Store):
         with self._write() as tx:
             return recording.renew(tx, lease, lasting)
 
-    def record(
-        self,
-        lease: LeaseId,
-        returned: Sequence[Returned],
-        *,
-        call: CallNote | None = None,
-        breaches: Sequence[Breached] = (),
-    ) -> Noted:
+    def record_many(self, records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
         with self._write() as tx:
-            return recording.record(tx, lease, returned, call, breaches)
+            return recording.record(tx, records)
 
     def rescue(self, decide: Callable[[str, Claimed], Returned], *, limit: int) -> Noted:
         with self._write() as tx:

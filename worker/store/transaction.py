@@ -6,7 +6,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, Select, Table, bindparam, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    column,
+    insert,
+    select,
+    text,
+    type_coerce,
+)
 
 from api_adapters.base import Evidence, Verdict
 from worker.errors import RefusedRequest
@@ -14,7 +27,7 @@ from worker.item import Mark
 from worker.job import Job, JobId, JobState
 from worker.store.base import Who
 from worker.store.dialect import Clock, Dialect
-from worker.store.tables import EPOCH, events, jobs
+from worker.store.tables import EPOCH, Moment, events, jobs
 from worker.store.totalling import Gains
 
 
@@ -34,6 +47,15 @@ class Tx:
             return self.clock()
         milliseconds = self.connection.execute(self.dialect.now).scalar_one()
         return EPOCH + timedelta(milliseconds=milliseconds)
+
+    def moment(self) -> tuple[str, dict[str, Any]]:
+        """The query for the database's clock, if that is the store's, or its parameter.
+
+        For `moment_of`: what a statement asks anyway, it can ask with the clock.
+        """
+        if self.clock is not None:
+            return "", {"moment": self.clock()}
+        return self.dialect.now.text, {}
 
     def execute(self, statement: Any, *args: Any) -> Any:
         """Run one statement."""
@@ -84,6 +106,14 @@ class Tx:
                 "detail": json.dumps({**extra, **(detail or {})}),
             },
         )
+
+
+def moment_of(clock: str) -> ColumnElement[Any]:
+    """The moment of the store's clock within a statement; see `Tx.moment`."""
+    moment: Any = bindparam("moment", type_=Moment)
+    if clock:
+        moment = text(clock).columns(column("now", Moment)).scalar_subquery()
+    return type_coerce(moment, Moment)
 
 
 #: Made once, as are others that are run often: making one takes as long as running it.

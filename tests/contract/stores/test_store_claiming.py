@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from api_adapters.base import Verdict
 from tests.contract.stores.steps import Steps
 from tests.factories import (
     MINUTE,
@@ -20,7 +21,18 @@ from tests.factories import (
 from worker.batch import give_back
 from worker.errors import LeaseLost
 from worker.item import Mark
-from worker.store.base import Appetite, Busy, CallNote, Claim, LeaseId, Renewed, Store, Who
+from worker.store.base import (
+    Appetite,
+    Busy,
+    CallNote,
+    Claim,
+    LeaseId,
+    Noted,
+    Record,
+    Renewed,
+    Store,
+    Who,
+)
 
 
 def test_a_claim_takes_a_batch_with_its_items(store: Store, steps: Steps) -> None:
@@ -351,6 +363,27 @@ def test_several_hands_each_end_their_lease_alone(store: Store, steps: Steps) ->
         steps.record(first)
     assert store.see([second.lease])[second.lease].running
     steps.record(second)
+
+
+def test_several_leases_are_recorded_together_each_with_its_own_fate(
+    store: Store, steps: Steps
+) -> None:
+    jobs = [steps.running(["a"]), steps.running(["b"]), steps.running(["c"])]
+    claims = [steps.claim(appetite(call_items=1, places=3)) for _ in jobs]
+    records = [
+        Record(claim.lease, [give_back(one, all_marked(one, final(Verdict.DELETED)))])
+        for claim in claims
+        for one in claim.batches
+    ]
+    store.record_many(records[:1])
+    note = CallNote(SECOND, answered=True)
+
+    answers = store.record_many([replace(one, call=note) for one in records])
+
+    assert isinstance(answers[0], LeaseLost)
+    assert answers[1:] == [Noted((job,)) for job in jobs[1:]]
+    assert store.measure().backlogs["crm"].totals.items[Verdict.DELETED] == 3
+    assert [store.settle(job) is not None for job in jobs] == [True] * 3
 
 
 def test_what_is_left_of_small_jobs_waits_for_others(store: Store, steps: Steps) -> None:

@@ -1,6 +1,6 @@
 """The executor, end to end: from the items to what is told of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from math import log2
@@ -10,7 +10,7 @@ import pytest
 
 from api_adapters.base import Breach, Finding, Item, Reply, Verdict, Warned
 from api_adapters.errors import BadSettings, Hopeless, Refused
-from tests.factories import SECOND, Clock, keys
+from tests.factories import MINUTE, SECOND, Clock, appetite, keys
 from tests.fakes import (
     AwayStore,
     House,
@@ -20,9 +20,10 @@ from tests.fakes import (
     told_to_wait,
     unreached,
 )
-from worker.errors import StoreUnavailable
+from worker.batch import Returned
+from worker.errors import LeaseLost, StoreUnavailable
 from worker.job import JobId, JobState
-from worker.store.base import Who
+from worker.store.base import Noted, Record, Who
 
 
 @pytest.fixture
@@ -685,9 +686,14 @@ def test_contract_violations_are_noted_with_their_job(house: House) -> None:
 
     seen: list[Any] = []
     store = AwayStore(house.store)
-    record = house.store.record
+    record = house.store.record_many
     house.store = store
-    store.record = lambda *a, **k: (seen.extend(k["breaches"]), record(*a, **k))[1]
+
+    def spy(records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
+        seen.extend(breach for one in records for breach in one.breaches)
+        return record(records)
+
+    store.record_many = spy
     house.executor = house.make_executor()
     house.adapter.will(warned)
     job = house.submitted(["a"])
@@ -695,6 +701,39 @@ def test_contract_violations_are_noted_with_their_job(house: House) -> None:
     house.work()
 
     assert [(one.job, one.warned.breach) for one in seen] == [(job, Breach.STRANGER)]
+
+
+def test_of_records_that_are_written_together_one_that_cannot_be_fails_alone(
+    house: House,
+) -> None:
+    store = AwayStore(house.store)
+    house.store = store
+    house.executor = house.make_executor()
+    _, bad = (house.submitted([key]) for key in ("good", "bad"))
+    record, asked = house.store.record_many, []
+
+    def refuse(records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
+        asked.append(len(records))
+        if any(one.batch.job == bad for record in records for one in record.returned):
+            raise ValueError("a text that no column holds")
+        return record(records)
+
+    store.record_many = refuse
+    store.record = lambda lease, returned, **given: refuse([Record(lease, returned, **given)])[0]
+    claims = store.claim_many(
+        "crm",
+        hands=2,
+        fingerprint=house.targets["crm"].fingerprint,
+        holder="w1",
+        lasting=MINUTE,
+        appetite=lambda _: appetite(call_items=1, places=2),
+    )
+    records = [Record(one.lease, [Returned(one.batches[0].batch)]) for one in claims]
+
+    answers = house.executor._record_for("crm", records)
+
+    assert [type(one) for one in answers] == [Noted, ValueError]
+    assert asked == [2, 1, 1]
 
 
 # -- leases, wishes and time ---------------------------------------------------------------
@@ -916,7 +955,7 @@ def away(house: House) -> AwayStore:
 
 def test_a_record_is_repeated_until_the_store_is_back(house: House, away: AwayStore) -> None:
     job = house.submitted(keys(4))
-    away.be_away("record", 8)
+    away.be_away("record_many", 8)
 
     house.work()
 
@@ -926,19 +965,19 @@ def test_a_record_is_repeated_until_the_store_is_back(house: House, away: AwaySt
 
 def test_a_record_is_repeated_until_its_fence_is_refused(house: House, away: AwayStore) -> None:
     job = house.submitted(keys(4))
-    away.be_away("record", 30)
-    away.before("record", house.rescuer.rescue)
+    away.be_away("record_many", 30)
+    away.before("record_many", house.rescuer.rescue)
 
     house.executor.run("crm", is_over=after(1))
 
-    assert away.asked["record"] == 31
+    assert away.asked["record_many"] == 31
     house.work_off()
     assert house.told(job) == all_told(keys(4), "absent/repeat")
 
 
 def test_a_worker_that_is_to_end_gives_up_in_time(house: House, away: AwayStore) -> None:
     house.submitted(keys(4))
-    away.be_away("record", 1_000)
+    away.be_away("record_many", 1_000)
     house.is_ending = True
 
     with pytest.raises(StoreUnavailable):
@@ -957,7 +996,7 @@ def test_answers_survive_a_store_that_is_away_between_two_calls(
         house.clock.advance(SECOND)
         if len(house.adapter.calls) == 1:
             away.be_away("renew", 3)
-            away.be_away("record", 3)
+            away.be_away("record_many", 3)
 
     house.adapter.on_call = slow_call
 
