@@ -89,9 +89,9 @@ def keys(count: int, *, prefix: str = "k") -> list[Item]:
     return [f"{prefix}{index}" for index in range(count)]
 
 
-def appetite(*, call_items: int = 10, calls: int = 1, places: int = 4) -> Appetite:
+def appetite(*, call_items: int = 10, calls: int = 1, places: int = 4, rings: int = 1) -> Appetite:
     """How much one claim may take."""
-    return Appetite(call_items=call_items, calls=calls, places=places, least=calls)
+    return Appetite(call_items, calls=calls, places=places, least=calls, rings=rings)
 
 
 def make_batch(first: int = 0, last: int = 3, **changes: Any) -> Batch:

@@ -62,6 +62,9 @@ LEAST_PATIENCE = timedelta(milliseconds=100)
 MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
+#: Of calls this long many are wanted at once: each claim calls for two others. A
+#: few threads keep a process busy with short ones.
+LONG_CALL = timedelta(milliseconds=20)
 #: How long a call that is not full waits for what shares it; while others keep
 #: coming, four times as long.
 GATHER = timedelta(milliseconds=250)
@@ -82,11 +85,11 @@ CLOSED_REST = timedelta(seconds=30)
 class Place(Protocol):
     """What a slice works on in its process."""
 
-    def begins(self, *, calling: float) -> None:
-        """A claim was taken, whose calls are expected to take so many seconds."""
+    def begins(self, *, calls: int, calling: float) -> None:
+        """A claim was taken, with so many calls that are expected to take so many seconds."""
         ...
 
-    def goes_on(self, *, calling: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, calling: float, working: float) -> bool:
         """Whether the slice is of use after a claim, by the seconds that it took.
 
         `calling` were spent in calls, most of it waiting for the backend, and
@@ -142,7 +145,8 @@ class _Hand:
     has_protected: bool
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
-    #: Seconds that its calls took.
+    #: Its calls so far, and the seconds that they took.
+    calls: int = 0
     calling: float = 0
     returned: list[Returned] = field(default_factory=list)
     notes: list[CallNote] = field(default_factory=list)
@@ -227,8 +231,8 @@ class Executor:
                 self._work(hand, done, is_ending, place)
             is_sure = hand.claim.is_more
             self._close_some(done, close)
-            working = self._processor() - began
-            if place and not place.goes_on(calling=hand.calling, working=working):
+            spent = {"calling": hand.calling, "working": self._processor() - began}
+            if place and not place.goes_on(calls=hand.calls, **spent):
                 if is_first:
                     break
                 # Those that stay ring for what is left.
@@ -299,14 +303,15 @@ class Executor:
     def _appetite(target: Target, call_time: timedelta | None) -> Appetite:
         """How much one claim takes, by how long a call took of late."""
         size = target.limits.max_items_per_call
-        calls = least = 1
+        calls = least = rings = 1
         if call_time is not None:
+            rings = 2 if call_time >= LONG_CALL else 1
             took = max(call_time, timedelta(milliseconds=1))
             most = max(1, min(MOST_CALLS_A_CLAIM, MOST_ITEMS_A_CLAIM // size))
             calls = max(1, min(int(CLAIM_WORTH / took), most))
             least = max(1, min(int(LEAST_WORTH / took), most))
         places = target.limits.max_in_flight
-        return Appetite(size, calls=calls, least=least, places=places, patience=GATHER)
+        return Appetite(size, calls=calls, least=least, places=places, patience=GATHER, rings=rings)
 
     def _stop_all(self, claim: Claim, reason: str) -> None:
         """End the jobs of a claim and give it back unsent."""
@@ -325,7 +330,8 @@ class Executor:
         """Send what was claimed, call by call, and record what became of it."""
         calls = list(self._calls(hand))
         if place is not None and hand.claim.call_time is not None:
-            place.begins(calling=hand.claim.call_time.total_seconds() * len(calls))
+            expected = hand.claim.call_time.total_seconds() * len(calls)
+            place.begins(calls=len(calls), calling=expected)
         late_at = self._clock() + self._patience(hand, len(calls))
         self._watch.begin(hand.claim.lease)
         try:
@@ -422,6 +428,7 @@ class Executor:
         with bound(**_named(call)):
             reply = self._ask(hand, items, query) if items else Reply()
             took = timedelta(seconds=self._clock() - began)
+            hand.calls += bool(items)
             hand.calling += took.total_seconds() if items else 0
             told = {"answer": answer_of(reply.error).value, "seconds": took.total_seconds()}
             log.debug("call.ended", extra={"items": len(items), **told})

@@ -14,8 +14,11 @@ KEPT_FOR_CONTROL = 2
 REMEMBERED = 10.0
 #: How much of what was known of a target's calls the next claim leaves standing.
 KEPT_OF_BEFORE = 0.8
-#: The share of the calls' time in which others may use the processor.
-OVERLAP = 0.75
+#: What calls seem to take longer because of others at work: at most this share of
+#: what they take, and so many seconds each, for which a thread keeps the others
+#: waiting (Python's switch interval).
+CROWDED_SHARE = 0.25
+CROWDED_SECONDS = 0.005
 
 
 class Turned(Enum):
@@ -43,9 +46,9 @@ class Slots:
         self._clock = clock
         self._busy: Counter[str] = Counter()
         self._slices: Counter[str] = Counter()
-        #: Claims, seconds in their calls, and of the processor, by target.
+        #: Claims, seconds waited in their calls, and of the processor, by target.
         self._spent: dict[str, tuple[float, float, float]] = {}
-        #: Seconds that the calls of the last claim were expected to take, by target.
+        #: Seconds that the last claim was expected to wait in its calls, by target.
         self._expected: dict[str, float] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
@@ -112,19 +115,20 @@ class Slots:
             self._declined.discard(target)
             return has_declined
 
-    def expect(self, target: str, *, calling: float) -> None:
-        """Seconds that the calls of a claim are expected to take."""
+    def expect(self, target: str, *, calls: int, calling: float) -> None:
+        """How many calls a claim is expected to make, and how many seconds they take."""
         with self._lock:
-            self._expected[target] = calling
+            self._expected[target] = _waited(calls, calling)
 
-    def note(self, slot: "Slot", *, calling: float, working: float) -> None:
+    def note(self, slot: "Slot", *, calls: int, calling: float, working: float) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""
         target = slot.target
         with self._lock:
-            if calling > 0:
+            if calls:
                 before = self._spent.get(target, (0.0, 0.0, 0.0))
-                claims, called, worked = (KEPT_OF_BEFORE * one for one in before)
-                self._spent[target] = (claims + 1, called + calling, worked + working)
+                claims, waited, worked = (KEPT_OF_BEFORE * one for one in before)
+                waited += _waited(calls, calling)
+                self._spent[target] = (claims + 1, waited, worked + working)
             if slot.counts and self._slices[target] > self._of_use(target):
                 # At once, so that of two that are too many only those go that are.
                 slot.counts = False
@@ -133,16 +137,14 @@ class Slots:
     def _of_use(self, target: str) -> int:
         """How many slices at once a target is worked on fastest with.
 
-        While one waits for the backend, others may use the processor. Where
-        they use it up, the calls seem to take longer: with less than all of
-        what is seen to be waited for it settles where it just is used up.
+        While one waits for the backend, others may use the processor.
         """
-        claims, calling, working = self._spent.get(target, (0.0, 0.0, 0.0))
+        claims, waited, working = self._spent.get(target, (0.0, 0.0, 0.0))
         if working <= 0:
             return self._room
         # The claims of small jobs, with a call or two, say little of those of a large one.
-        calling = max(calling, self._expected.get(target, 0.0) * claims)
-        return 1 + int(OVERLAP * calling / working)
+        waited = max(waited, self._expected.get(target, 0.0) * claims)
+        return 1 + int(waited / working)
 
     def _may_enter(self, target: str) -> bool:
         """Whether a slot is free for the target."""
@@ -158,6 +160,15 @@ class Slots:
         return set(self._heard)
 
 
+def _waited(calls: int, calling: float) -> float:
+    """For how many of the seconds of some calls the processor was surely free.
+
+    Where others use it up, calls seem to take longer: with less than what is
+    seen to be waited for, their number settles where it just is used up.
+    """
+    return calling - min(CROWDED_SHARE * calling, CROWDED_SECONDS * calls)
+
+
 class Slot:
     """The place of one slice of work."""
 
@@ -167,11 +178,11 @@ class Slot:
         #: Whether it counts among those that work on the target.
         self.counts = True
 
-    def begins(self, *, calling: float) -> None:
-        """A claim was taken, whose calls are expected to take so many seconds."""
-        self._slots.expect(self.target, calling=calling)
+    def begins(self, *, calls: int, calling: float) -> None:
+        """A claim was taken, with so many calls that are expected to take so many seconds."""
+        self._slots.expect(self.target, calls=calls, calling=calling)
 
-    def goes_on(self, *, calling: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, calling: float, working: float) -> bool:
         """Whether the slice is still of use, by the seconds that its last claim took."""
-        self._slots.note(self, calling=calling, working=working)
+        self._slots.note(self, calls=calls, calling=calling, working=working)
         return self.counts

@@ -113,19 +113,20 @@ class Appetite:
     least: int
     #: How long what fills no call may wait for more of its kind.
     patience: timedelta = timedelta()
+    #: How many others each claim calls for, until half of the places are taken.
+    rings: int = 1
 
     def bells(self, live: int, *, claims: int = 1) -> int:
         """How many others some claims call for, with which now so many live.
 
-        Two each, until half of the places are taken: else the last one of many
-        comes after as many hops as there are places.
+        With one each, the last of many comes after as many hops as there are places.
 
-        >>> wanted = Appetite(call_items=100, calls=10, places=4, least=2)
+        >>> wanted = Appetite(call_items=100, calls=10, places=4, least=2, rings=2)
         >>> [wanted.bells(live) for live in (1, 2, 3, 4)]
         [2, 2, 1, 0]
         """
-        most = 2 * claims if 2 * live <= self.places else claims
-        return min(most, max(0, self.places - live))
+        each = self.rings if 2 * live <= self.places else 1
+        return min(each * claims, max(0, self.places - live))
 
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.

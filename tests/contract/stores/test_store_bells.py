@@ -33,14 +33,16 @@ def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -
     assert store.may_ring("crm") is True
 
 
-def claim_for_bell(store: Store, *, places: int, answers_bell: bool = True) -> Claim | Busy:
+def claim_for_bell(
+    store: Store, *, places: int, answers_bell: bool = True, rings: int = 1
+) -> Claim | Busy:
     """Claim as whoever comes because of a bell, or goes on."""
     return store.claim(
         "crm",
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
-        appetite=lambda _: appetite(places=places),
+        appetite=lambda _: appetite(places=places, rings=rings),
         answers_bell=answers_bell,
     )
 
@@ -136,12 +138,12 @@ def test_a_claim_that_leaves_work_and_a_place_rings(
     assert store.may_ring("crm") is False
 
 
-def test_until_half_of_the_places_are_taken_each_bell_calls_for_two(
+def test_until_half_of_the_places_are_taken_each_bell_calls_for_as_many_as_are_wanted(
     store: Store, steps: Steps
 ) -> None:
     steps.running(70)
 
-    claims = [claim_for_bell(store, places=5) for _ in range(5)]
+    claims = [claim_for_bell(store, places=5, rings=2) for _ in range(5)]
 
     assert [one.bells for one in claims if isinstance(one, Claim)] == [2, 2, 1, 1, 0]
 

@@ -412,7 +412,7 @@ def test_several_hands_call_for_two_each(store: Store, steps: Steps) -> None:
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
-        appetite=lambda _: appetite(call_items=10, places=8),
+        appetite=lambda _: appetite(call_items=10, places=8, rings=2),
         answers_bell=True,
     )
 

@@ -115,7 +115,7 @@ def test_slices_that_only_take_the_processor_from_each_other_leave(
     slots = Slots(20, clock=clock)
     slices = at_work(work(held, slots, "crm", 8))
 
-    stayed = [one.goes_on(calling=1, working=1) for one in slices]
+    stayed = [one.goes_on(calls=100, calling=1, working=1) for one in slices]
 
     # The last one stays, whoever that is.
     assert stayed.count(True) == 1
@@ -126,16 +126,16 @@ def test_slices_that_wait_for_their_backend_stay(clock: Seconds, held: ExitStack
     slots = Slots(10, clock=clock)
     slices = at_work(work(held, slots, "crm", 8))
 
-    assert all(one.goes_on(calling=1, working=0.05) for one in slices)
+    assert all(one.goes_on(calls=100, calling=1, working=0.05) for one in slices)
 
 
 def test_a_backend_that_becomes_slow_gets_more_slices(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (first,) = at_work(work(held, slots, "crm", 1))
-    first.goes_on(calling=1, working=1)
+    first.goes_on(calls=100, calling=1, working=1)
 
     for _ in range(20):
-        assert first.goes_on(calling=1, working=0.1)
+        assert first.goes_on(calls=100, calling=1, working=0.1)
 
     assert len(at_work(work(held, slots, "crm", 9))) == 7
 
@@ -144,11 +144,11 @@ def test_a_slice_that_left_gives_its_place_back_once(clock: Seconds, held: ExitS
     slots = Slots(20, clock=clock)
     with ExitStack() as before:
         first, second = at_work(work(before, slots, "crm", 2))
-        assert not first.goes_on(calling=1, working=1)
-        assert second.goes_on(calling=1, working=1)
+        assert not first.goes_on(calls=100, calling=1, working=1)
+        assert second.goes_on(calls=100, calling=1, working=1)
     (one,) = at_work(work(held, slots, "crm", 1))
     for _ in range(20):
-        one.goes_on(calling=3, working=1)
+        one.goes_on(calls=100, calling=3, working=1)
 
     # One, and two more in what it waits.
     assert len(at_work(work(held, slots, "crm", 9))) == 2
@@ -159,12 +159,23 @@ def test_the_claims_of_small_jobs_say_little_of_a_large_one(
 ) -> None:
     slots = Slots(20, clock=clock)
     (small,) = at_work(work(held, slots, "crm", 1))
-    small.goes_on(calling=0.1, working=0.1)
+    small.goes_on(calls=100, calling=0.1, working=0.1)
     assert work(held, slots, "crm", 1) == [Turned.ENOUGH]
 
-    small.begins(calling=1)
+    small.begins(calls=100, calling=1)
 
     assert len(at_work(work(held, slots, "crm", 9))) == 7
+
+
+def test_of_long_calls_little_is_what_others_make_them_wait(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(40, clock=clock)
+    (one,) = at_work(work(held, slots, "crm", 1))
+    one.goes_on(calls=10, calling=1, working=0.1)
+
+    # Ten calls of 95 ms at least, whatever they seem to take.
+    assert len(at_work(work(held, slots, "crm", 37))) == 9
 
 
 def test_another_target_is_heard_of_for_a_while(clock: Seconds, held: ExitStack) -> None:
@@ -182,7 +193,7 @@ def test_another_target_is_heard_of_for_a_while(clock: Seconds, held: ExitStack)
 def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))
-    one.goes_on(calling=1, working=1)
+    one.goes_on(calls=100, calling=1, working=1)
 
     assert len(at_work(work(held, slots, "other", 3))) == 3
 
@@ -190,7 +201,7 @@ def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> 
 def test_a_find_takes_no_place_from_those_who_delete(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))
-    one.goes_on(calling=1, working=1)
+    one.goes_on(calls=100, calling=1, working=1)
     held.pop_all().close()
     assert enter(held, slots, "crm") == [True]
 
