@@ -326,6 +326,7 @@ def claims_of(house: House, *, call_seconds: float) -> list[int]:
     """How many calls each claim was for, with calls that take so long."""
     store = AwayStore(house.store)
     house.store = store
+    house.chance = 0
     house.executor = house.make_executor()
     house.adapter.on_call = lambda: house.clock.advance(SECOND * call_seconds)
     quicken(house)
@@ -347,6 +348,20 @@ def test_claims_leave_work_for_all_places_of_their_target() -> None:
     house = House(max_items_per_call=4, max_in_flight=5)
 
     assert claims_of(house, call_seconds=0.05)[:4] == [10, 8, 6, 5]
+
+
+def test_slices_that_begin_together_do_not_end_their_claims_together() -> None:
+    house = House(max_items_per_call=4, max_in_flight=1)
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.05)
+    quicken(house)
+    house.submitted(keys(200))
+    sizes = []
+    for chance in (0.0, 0.5, 0.9):
+        house.chance = chance
+        house.executor = house.make_executor()
+        sizes.append(house.executor.run("crm", is_over=after(1), is_ending=lambda: False).calls)
+
+    assert sizes == [20, 13, 7]
 
 
 def test_a_claim_of_short_calls_takes_as_many_as_it_may(house: House) -> None:
