@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from itertools import islice
+from threading import Lock
 from typing import Any, Protocol
 
 from api_adapters.base import Adapter, Deadline, Item, Reply
@@ -186,6 +187,10 @@ class Executor:
         self._processor = processor
         self._insist = insist or Insistence(clock=clock)
         self._watch = Watch(store, clock=clock)
+        #: Jobs that slices which go on have touched, and when such were closed.
+        self._touched: set[JobId] = set()
+        self._closed_at = clock()
+        self._closing = Lock()
         # All who claim of a target wait for its row, and so for each other.
         self._claims: Joined[_Wish, Claim | Busy] = Joined(self._claim_for)
         # Those that began together end together.
@@ -207,10 +212,26 @@ class Executor:
         of jobs that may have ended; those that it was not told of are returned.
         """
         done = Slice(closed_at=self._clock())
-        is_ending = is_ending or is_over
-        target = self._targets.get(name)
-        if target is None:
-            return done
+        if (target := self._targets.get(name)) is not None:
+            ends = {"is_over": is_over, "is_ending": is_ending or is_over}
+            self._go_on(target, done, **ends, place=place, close=close)
+        with self._closing:
+            # What those that go on have left to whoever closes next.
+            done.touched |= self._touched
+            self._touched = set()
+        return done
+
+    def _go_on(
+        self,
+        target: Target,
+        done: Slice,
+        *,
+        is_over: Callable[[], bool],
+        is_ending: Callable[[], bool],
+        place: Place | None,
+        close: Callable[[Collection[JobId]], None] | None,
+    ) -> None:
+        """Claim and work, and leave the bell as it should be."""
         # A bell says that something is ready, so that the first claim is sure of it.
         has_come, has_answered, is_sure = False, False, True
         while not is_over():
@@ -221,15 +242,15 @@ class Executor:
                 self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
                 continue
             if isinstance(hand, Busy) and has_answered:
-                return done
+                return
             if isinstance(hand, Busy):
                 # What was ready too late for this claim rang no bell of its own.
-                self._store.answer_bell(name)
+                self._store.answer_bell(target.name)
                 has_answered, is_sure = True, False
                 continue
             is_first, has_answered = not has_answered, True
             # Whatever is logged of it, be it by an adapter, names these.
-            with bound(target=name, lease=hand.claim.lease):
+            with bound(target=target.name, lease=hand.claim.lease):
                 log.debug("claim.taken", extra={"batches": len(hand.claim.batches)})
                 self._work(hand, done, is_ending, place)
             is_sure = hand.claim.is_more
@@ -239,18 +260,25 @@ class Executor:
                 if is_first:
                     break
                 # Those that stay ring for what is left.
-                return done
+                return
         if has_come and not has_answered:
-            self._store.answer_bell(name)
-        if self._store.may_ring(name):
-            self._bells.ring(name)
-        return done
+            self._store.answer_bell(target.name)
+        if self._store.may_ring(target.name):
+            self._bells.ring(target.name)
 
     def _close_some(self, done: Slice, close: Callable[[Collection[JobId]], None] | None) -> None:
         """Have the jobs closed that have ended with a slice which goes on."""
-        if close is not None and self._clock() - done.closed_at > CLOSE_EVERY:
-            close(done.touched)
+        if close is None or self._clock() - done.closed_at < CLOSE_EVERY:
+            return
+        # One of the slices that work for the same jobs is enough.
+        with self._closing:
+            self._touched |= done.touched
             done.touched, done.closed_at = set(), self._clock()
+            if done.closed_at - self._closed_at < CLOSE_EVERY:
+                return
+            touched, self._touched = self._touched, set()
+            self._closed_at = done.closed_at
+        close(touched)
 
     # -- claim ----------------------------------------------------------------
 
@@ -305,7 +333,7 @@ class Executor:
         )
 
     @staticmethod
-    def _appetite(target: Target, call_time: timedelta | None, share: float) -> Appetite:
+    def _appetite(target: Target, call_time: timedelta | None, share: float = 1.0) -> Appetite:
         """How much one claim takes, by how long a call took of late.
 
         A slice begins with a `share` of it.

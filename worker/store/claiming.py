@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, literal, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from worker.batch import BatchState
 from worker.job import JobId, JobState
@@ -27,14 +28,15 @@ from worker.store.choosing import (
     until_ready,
 )
 from worker.store.ranges import (
-    among,
+    change_ranges,
     claimed_of,
     guarded,
     protected_in,
+    unnested,
 )
 from worker.store.ringing import answer_and_ring, ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
-from worker.store.transaction import Tx
+from worker.store.transaction import Tx, is_one_of
 
 #: A target that answered a call within this is taken to be well.
 ANSWERS_WITHIN = timedelta(seconds=60)
@@ -119,8 +121,7 @@ def claim(
     taken = [one for share in shares for one in share]
     new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
     names = tx.execute(_NEW_LEASES, [new] * len(shares)).scalars().all()
-    for name, share in zip(names, shares, strict=True):
-        _mark_taken(tx, share, LeaseId(name))
+    _mark_taken(tx, dict(zip(names, shares, strict=True)))
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
     bells = wanted.bells(live + len(shares), claims=len(shares)) if is_more else 0
     if answers_bell:
@@ -192,32 +193,60 @@ def _serve(
     present = max(row.round, taken[0].job_round)
     served = sorted({one.job for one in taken})
     if present != row.round:
-        tx.execute(update(targets).where(targets.c.name == row.name).values(round=present))
-    known = (jobs.c.seq, jobs.c.id, jobs.c.frozen, jobs.c["items"], jobs.c.checked_at)
+        tx.execute(_NEXT_ROUND, {"of_target": row.name, "present": present})
+    serve = _serving(has_arrays=tx.dialect.has_arrays)
     running: dict[int, Row[Any]] = {}
     for start in range(0, len(served), 500):
-        some = jobs.c.seq.in_(served[start : start + 500])
-        started = func.coalesce(jobs.c.started_at, literal(now, Moment))
-        found = tx.execute(
-            update(jobs)
-            .where(some, jobs.c.state == JobState.RUNNING.value)
-            .values(round=present + 1, started_at=started)
-            .returning(*known)
-        )
-        running.update((one.seq, one) for one in found)
+        given = {"of_jobs": served[start : start + 500], "next": present + 1, "now": now}
+        running.update((one.seq, one) for one in tx.execute(serve, given))
     return running
+
+
+_NEXT_ROUND = (
+    update(targets)
+    .where(targets.c.name == bindparam("of_target"))
+    .values(round=bindparam("present"))
+)
+
+
+@cache
+def _serving(*, has_arrays: bool) -> Any:
+    """The statement of `_serve`, made once."""
+    some = is_one_of(jobs.c.seq, "of_jobs", has_arrays=has_arrays)
+    started = func.coalesce(jobs.c.started_at, bindparam("now", type_=Moment))
+    return (
+        update(jobs)
+        .where(some, jobs.c.state == JobState.RUNNING.value)
+        .values(round=bindparam("next"), started_at=started)
+        .returning(jobs.c.seq, jobs.c.id, jobs.c.frozen, jobs.c["items"], jobs.c.checked_at)
+    )
 
 
 #: The number of a lease is never used again.
 _NEW_LEASES = insert(leases).returning(leases.c.id)
 
 
-def _mark_taken(tx: Tx, taken: Sequence[Row[Any]], lease: LeaseId) -> None:
-    """ready -> leased."""
-    names = [(row.job, row.first) for row in taken]
-    for some in among(tx, names, batches.c.job, batches.c.first):
-        tx.execute(
-            update(batches)
-            .where(some, batches.c.state == BatchState.READY.value)
-            .values(state=BatchState.LEASED.value, lease=lease)
-        )
+def _mark_taken(tx: Tx, shares: Mapping[int, Sequence[Row[Any]]]) -> None:
+    """ready -> leased, each share under its lease."""
+    if tx.dialect.has_arrays:
+        taken = [(row.job, row.first, name) for name, share in shares.items() for row in share]
+        seqs, firsts, names = map(list, zip(*taken, strict=True))
+        given = {"of_jobs": seqs, "of_firsts": firsts, "of_leases": names}
+        tx.execute(_TAKE_MANY, given)
+        return
+    for name, share in shares.items():
+        change_ranges(tx, _TAKE, [(row.job, row.first) for row in share], {"new_lease": name})
+
+
+_TAKE = (
+    update(batches)
+    .where(batches.c.state == BatchState.READY.value)
+    .values(state=BatchState.LEASED.value, lease=bindparam("new_lease"))
+)
+_NAMED = unnested(job="of_jobs", first="of_firsts", lease="of_leases")
+_TAKE_MANY = (
+    update(batches)
+    .where(batches.c.job == _NAMED.c.job, batches.c.first == _NAMED.c.first)
+    .where(batches.c.state == BatchState.READY.value)
+    .values(state=BatchState.LEASED.value, lease=_NAMED.c.lease)
+)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import compress
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Update,
     and_,
     bindparam,
     func,
@@ -159,27 +161,39 @@ def open_count(row: Row[Any]) -> int:
     return int(outside + getattr(row, OPEN_STRAYS))
 
 
-def among(
-    tx: Tx, names: Sequence[_Name], job: ColumnElement[int], place: ColumnElement[int]
-) -> Iterator[ColumnElement[bool]]:
-    """Conditions that a row is one of these, which the primary key answers.
-
-    Together they name all of them: one statement each.
-    """
-    if names and tx.dialect.has_arrays:
-        # The same text for any number of them, which the server reads once.
-        given = (
-            bindparam(None, list(part), ARRAY(BigInteger)) for part in zip(*names, strict=True)
-        )
-        pairs = func.unnest(*given).table_valued("job", "place").render_derived()
-        yield tuple_(job, place).in_(select(pairs.c.job, pairs.c.place))
+def change_ranges(
+    tx: Tx, change: Update, names: Sequence[_Name], values: Mapping[str, Any]
+) -> None:
+    """Run an update of `batches`, made once, for ranges by their names."""
+    if tx.dialect.has_arrays:
+        seqs, firsts = zip(*names, strict=True)
+        named = {"of_jobs": list(seqs), "of_firsts": list(firsts)}
+        tx.execute(_for_named(change), {**values, **named})
         return
     # For a list of pairs SQLite reads the whole table.
     for start in range(0, len(names), NAMES_AT_ONCE):
         places_by_job: dict[int, list[int]] = {}
-        for one, position in names[start : start + NAMES_AT_ONCE]:
-            places_by_job.setdefault(one, []).append(position)
-        yield or_(*(and_(job == one, place.in_(some)) for one, some in places_by_job.items()))
+        for one, first in names[start : start + NAMES_AT_ONCE]:
+            places_by_job.setdefault(one, []).append(first)
+        some = (
+            and_(batches.c.job == one, batches.c.first.in_(firsts))
+            for one, firsts in places_by_job.items()
+        )
+        tx.execute(change.where(or_(*some)), values)
+
+
+@cache
+def _for_named(change: Update) -> Update:
+    """An update of `batches` for the ranges whose names two lists hold."""
+    named = unnested(job="of_jobs", first="of_firsts")
+    pairs = tuple_(batches.c.job, batches.c.first)
+    return change.where(pairs.in_(select(named.c.job, named.c.first)))
+
+
+def unnested(**parameters: str) -> Any:
+    """Lists of numbers side by side as a table, by the parameters that hold its columns."""
+    given = (bindparam(name, type_=ARRAY(BigInteger)) for name in parameters.values())
+    return func.unnest(*given).table_valued(*parameters).render_derived()
 
 
 def _claimed(tx: Tx, row: Row[Any], texts: Texts) -> Claimed:

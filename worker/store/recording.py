@@ -17,7 +17,7 @@ from worker.errors import LeaseLost
 from worker.job import JobId, JobState
 from worker.store.base import Breached, CallNote, LeaseId, Noted, Record, Renewed
 from worker.store.paging import count_between
-from worker.store.ranges import among, claimed_of, has_protected, protected_in
+from worker.store.ranges import change_ranges, claimed_of, has_protected, protected_in
 from worker.store.tables import (
     EPOCH,
     OPEN_STRAYS,
@@ -256,8 +256,7 @@ def _write_ranges(tx: Tx, returned: Sequence[Returned], now: datetime) -> None:
         _, names = alike.setdefault(tuple(values.values()), (values, []))
         names.append((one.batch.seq, one.batch.first))
     for values, names in alike.values():
-        for some in among(tx, names, batches.c.job, batches.c.first):
-            tx.execute(_WRITE_RANGES.where(some), values)
+        change_ranges(tx, _WRITE_RANGES, names, values)
 
 
 def _range_values(one: Returned, now: datetime) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Executable,
     Row,
     Select,
     Table,
+    any_,
     bindparam,
     column,
     insert,
@@ -114,6 +116,17 @@ def moment_of(clock: str) -> ColumnElement[Any]:
     if clock:
         moment = text(clock).columns(column("now", Moment)).scalar_subquery()
     return type_coerce(moment, Moment)
+
+
+def is_one_of(column: ColumnElement[Any], parameter: str, *, has_arrays: bool) -> Any:
+    """A condition that a column has one of the values of a parameter.
+
+    As an array it is the same text for any number of them, which the server
+    reads once; without, no more than a few hundred may be named.
+    """
+    if has_arrays:
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
+    return column.in_(bindparam(parameter, expanding=True))
 
 
 #: Made once, as are others that are run often: making one takes as long as running it.
