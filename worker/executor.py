@@ -365,9 +365,11 @@ class Executor:
     ) -> None:
         """Send what was claimed, call by call, and record what became of it."""
         calls = list(self._calls(hand))
-        if place is not None and hand.claim.call_time is not None:
-            expected = hand.claim.call_time.total_seconds() * len(calls)
-            place.begins(calls=len(calls), calling=expected)
+        if place is not None and (took := hand.claim.call_time):
+            # Where more is ready, the claims that follow are whole ones.
+            whole = self._appetite(hand.target, took).calls if hand.claim.is_more else 0
+            count = max(len(calls), whole)
+            place.begins(calls=count, calling=count * took.total_seconds())
         late_at = self._clock() + self._patience(hand, len(calls))
         self._watch.begin(hand.claim.lease)
         try:

@@ -48,7 +48,7 @@ class Slots:
         self._slices: Counter[str] = Counter()
         #: Claims, seconds waited in their calls, and of the processor, by target.
         self._spent: dict[str, tuple[float, float, float]] = {}
-        #: Seconds that the last claim was expected to wait in its calls, by target.
+        #: Seconds that claims of late were expected to wait in their calls, by target.
         self._expected: dict[str, float] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
@@ -118,7 +118,9 @@ class Slots:
     def expect(self, target: str, *, calls: int, calling: float) -> None:
         """How many calls a claim is expected to make, and how many seconds they take."""
         with self._lock:
-            self._expected[target] = _waited(calls, calling)
+            # Some claims are smaller than those that follow.
+            before = KEPT_OF_BEFORE * self._expected.get(target, 0.0)
+            self._expected[target] = max(before, _waited(calls, calling))
 
     def note(self, slot: "Slot", *, calls: int, calling: float, working: float) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""

@@ -190,20 +190,18 @@ def plan(job: str) -> Shown:
 
 
 @nudge("deletions.execute")
-def execute(target: str) -> Shown:
-    """Delete what is ready on a target: for a second, or longer while nobody else waits."""
+def execute(target: str, passed: int = 0) -> Shown:
+    """Delete what is ready on a target: for a second, or longer while nobody else waits.
+
+    A bell that was `passed` on has been to another process.
+    """
     mine = duty()
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
         return Shown(None, "there is no such target")
     with mine.slots.work(target) as place:
-        if place is Turned.ENOUGH:
-            # Soon a claim rings again, and another process may hear that.
-            mine.deployment.store.decline_bell(target)
-            return Shown(None, f"target={target} enough are at work here")
-        if place is Turned.FULL:
-            # Whoever ends a slice here rings again.
-            return Shown(None, f"target={target} no slot is free")
+        if isinstance(place, Turned):
+            return _turn_away(mine, target, place, is_new=passed == 0)
         done = mine.executor.run(
             target,
             is_over=partial(_is_over, mine, target, began=time.monotonic()),
@@ -220,6 +218,17 @@ def execute(target: str) -> Shown:
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
     counts = f"items={done.decided.total()} calls={done.calls} jobs={len(done.decided)}"
     return Shown(None, " ".join([counts, *jobs]))
+
+
+def _turn_away(mine: Duty, target: str, why: Turned, *, is_new: bool) -> Shown:
+    """Leave a bell to others: another process hears it, for this one has just been served."""
+    reason = "enough are at work here" if why is Turned.ENOUGH else "no slot is free"
+    if is_new:
+        post(execute, target=target, passed=1)
+        return Shown(None, f"target={target} {reason}, passed on")
+    # Soon a claim rings again, and whoever ends a slice here does.
+    mine.deployment.store.decline_bell(target)
+    return Shown(None, f"target={target} {reason}")
 
 
 def _is_over(mine: Duty, target: str, *, began: float) -> bool:
@@ -369,7 +378,7 @@ def act(found: Look) -> None:
         notify()
 
 
-def post(task: Any, **arguments: str) -> None:
+def post(task: Any, **arguments: str | int) -> None:
     """Send a nudge; a broker that is away costs the look's two seconds, no more."""
     try:
         task.apply_async(

@@ -322,7 +322,7 @@ def test_a_bell_that_found_no_slot_is_rung_again_when_a_slice_ends(
 ) -> None:
     slots = office.tasks.duty().slots
     with slots.enter("one"), slots.enter("two"):
-        assert "no slot is free" in repr(office.tasks.execute("crm"))
+        assert "no slot is free" in repr(office.tasks.execute("crm", passed=1))
     house.targets["one"] = house.target_of("one")
 
     office.tasks.execute("one")
@@ -339,13 +339,31 @@ def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
         assert isinstance(place, Slot)
         place.goes_on(calls=1, calling=1, working=9)
 
-        shown = office.tasks.execute("crm")
+        shown = office.tasks.execute("crm", passed=1)
 
     assert repr(shown) == "target=crm enough are at work here"
+    assert office.posted == []
     assert house.adapter.calls == []
     assert not house.store.may_ring("crm")
     house.clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
     assert house.store.may_ring("crm")
+
+
+def test_a_bell_for_which_enough_are_at_work_is_passed_on_once(
+    office: Office, house: House
+) -> None:
+    house.submitted(keys(3))
+    assert house.store.may_ring("crm")
+    with office.tasks.duty().slots.work("crm") as place:
+        assert isinstance(place, Slot)
+        place.goes_on(calls=1, calling=1, working=9)
+
+        shown = office.tasks.execute("crm")
+
+    assert repr(shown) == "target=crm enough are at work here, passed on"
+    assert office.posted == [("deletions.execute", {"target": "crm", "passed": 1})]
+    house.clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
+    assert not house.store.may_ring("crm")
 
 
 def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
@@ -355,7 +373,7 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
         """The last moments of a slice, after it has asked whether to ring."""
 
         def run(self, name: str, **_: Any) -> Slice:
-            assert "enough are at work" in repr(office.tasks.execute(name))
+            assert "enough are at work" in repr(office.tasks.execute(name, passed=1))
             return Slice()
 
     with office.tasks.duty().slots.work("crm") as place:
