@@ -240,6 +240,7 @@ class Executor:
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
                 self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
+                is_sure = False
                 continue
             if isinstance(hand, Busy) and has_answered:
                 return

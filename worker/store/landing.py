@@ -1,12 +1,14 @@
 """How jobs and their items come into the store."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
@@ -29,15 +31,13 @@ def submit(tx: Tx, job: NewJob, chunk: Chunk, *, is_planned: bool) -> tuple[Row[
         "items": chunk.count,
         "duplicates": chunk.given - chunk.count,
         "chunks": 1,
+        "is_cut": is_planned,
     }
-    if is_planned:
-        present = select(targets.c.round).where(targets.c.name == job.target).scalar_subquery()
-        counts.update(is_cut=True, round=func.coalesce(present, 0))
     state = JobState.RUNNING if is_planned else JobState.PLANNING
     row, is_new = _insert_job(tx, job, state, **counts)
     if is_new:
         new = {"items": chunk.count, "bytes": chunk.size, "digest": chunk.digest}
-        tx.execute(insert(chunks).values(job=row.seq, number=chunk.number, **new))
+        tx.execute(_NEW_CHUNK, {"job": row.seq, "number": chunk.number, **new})
         insert_landed(tx, row.seq, chunk, row.created_at)
     elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
         raise _conflict(job.id)
@@ -102,35 +102,32 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Ro
     """Insert a job unless its id is there; its row, held, and whether it is new."""
     now = tx.now()
     options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
-    made = tx.first(
-        tx.insert(jobs)
-        .values(
-            id=job.id,
-            target=job.target,
-            fingerprint=job.fingerprint,
-            state=state.value,
-            dry_run=job.dry_run,
-            plan=job.plan,
-            parent=job.parent,
-            leftovers=json.dumps(sorted(job.leftovers)) if job.parent else None,
-            query=json.dumps(job.query, allow_nan=False) if job.query is not None else None,
-            needs_approval=job.needs_approval,
-            retain_for=job.retain_for,
-            purge=job.purge,
-            purge_digest=job.purge_digest,
-            max_items=job.max_items,
-            options=options,
-            chunk_items=job.chunk_items,
-            requested_by=job.requested_by,
-            notify=job.notify,
-            created_at=now,
-            fed_at=now,
-            released_at=now if state is JobState.RUNNING else None,
-            **counts,
-        )
-        .on_conflict_do_nothing()
-        .returning(jobs)
-    )
+    values: dict[str, Any] = {
+        "id": job.id,
+        "target": job.target,
+        "fingerprint": job.fingerprint,
+        "state": state.value,
+        "dry_run": job.dry_run,
+        "plan": job.plan,
+        "parent": job.parent,
+        "leftovers": json.dumps(sorted(job.leftovers)) if job.parent else None,
+        "query": json.dumps(job.query, allow_nan=False) if job.query is not None else None,
+        "needs_approval": job.needs_approval,
+        "retain_for": job.retain_for,
+        "purge": job.purge,
+        "purge_digest": job.purge_digest,
+        "max_items": job.max_items,
+        "options": options,
+        "chunk_items": job.chunk_items,
+        "requested_by": job.requested_by,
+        "notify": job.notify,
+        "created_at": now,
+        "fed_at": now,
+        "released_at": now if state is JobState.RUNNING else None,
+        **counts,
+    }
+    new = _new_job(tx.dialect.insert, tuple(values), is_running=state is JobState.RUNNING)
+    made = tx.execute(new, values).first()
     if made is None:
         row = locked_job_row(tx, job.id)
         if row.options != options:
@@ -139,6 +136,22 @@ def _insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Ro
     detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
     tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
     return made, True
+
+
+@cache
+def _new_job(insertion: Callable[[Any], Any], names: tuple[str, ...], *, is_running: bool) -> Any:
+    """The statement that inserts a job unless its id is there, made once.
+
+    One that runs from the start enters at its target's present round.
+    """
+    values: dict[str, Any] = {name: bindparam(name, type_=jobs.c[name].type) for name in names}
+    if is_running:
+        present = select(targets.c.round).where(targets.c.name == values["target"])
+        values["round"] = func.coalesce(present.scalar_subquery(), 0)
+    return insertion(jobs).values(**values).on_conflict_do_nothing().returning(jobs)
+
+
+_NEW_CHUNK = insert(chunks)
 
 
 def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:

@@ -247,7 +247,7 @@ class SqlStore(Store):
     ) -> Sequence[Claim | Busy]:
         if not is_sure:
             with self._peek() as tx:
-                if (busy := choosing.glance(tx, target, fingerprint)) is not None:
+                if (busy := choosing.glance(tx, target, fingerprint, appetite)) is not None:
                     return [busy] * hands
         with self._write() as tx:
             taken = claiming.claim(

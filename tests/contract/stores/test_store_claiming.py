@@ -309,7 +309,8 @@ def test_the_appetite_is_given_the_time_of_a_call(store: Store, steps: Steps) ->
         appetite=lambda time: told.append(time) or appetite(),  # type: ignore[func-returns-value]
     )
 
-    assert told == [SECOND]
+    # A store that would have to wait for others looks first.
+    assert set(told) == {SECOND}
 
 
 def claim_many(store: Store, wants: Appetite, *, hands: int) -> Sequence[Claim | Busy]:
