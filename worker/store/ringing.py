@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, or_, select
 from worker.store.base import BELL_PATIENCE, DECLINED_FOR
 from worker.store.ranges import has_ready, rest_of
 from worker.store.tables import Moment, bells
-from worker.store.transaction import Tx
+from worker.store.transaction import Tx, moment_of
 
 
 def answer_bell(tx: Tx, target: str) -> None:
@@ -49,18 +49,27 @@ def _hearing(insert: Callable[[Any], Any]) -> Any:
     return new.on_conflict_do_update(index_elements=[bells.c.target], set_=heard)
 
 
+def is_unheard(tx: Tx, target: str) -> bool:
+    """Whether a bell rings already, as far as can be seen without waiting for anybody."""
+    clock, given = tx.moment()
+    row = tx.execute(_known(clock), {**given, "of_target": target}).one()
+    return row.rung_at is not None and row.rung_at >= row.now - BELL_PATIENCE
+
+
 def may_ring(tx: Tx, target: str) -> bool:
     """Compare-and-set: a bell is due and now counts as rung."""
     now = tx.now()
-    known = tx.execute(_KNOWN, {"of_target": target}).first()
-    if known is not None and known.rung_at and known.rung_at >= now - BELL_PATIENCE:
-        return False
     if rest_of(tx, target, now) or not has_ready(tx, target, now):
         return False
     return ring(tx, target, now)
 
 
-_KNOWN = select(bells.c.rung_at).where(bells.c.target == bindparam("of_target"))
+@cache
+def _known(clock: str) -> Any:
+    """The statement of `is_unheard`, made once."""
+    asked = select(moment_of(clock).label("now")).cte("asked")
+    of_target = asked.outerjoin(bells, bells.c.target == bindparam("of_target"))
+    return select(asked.c.now, bells.c.rung_at).select_from(of_target)
 
 
 def ring(tx: Tx, target: str, now: datetime) -> bool:

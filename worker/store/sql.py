@@ -303,6 +303,9 @@ class SqlStore(Store):
     # -- bells --------------------------------------------------------------
 
     def may_ring(self, target: str) -> bool:
+        with self._peek() as tx:
+            if ringing.is_unheard(tx, target):
+                return False
         # A bell that counts as not rung is rung again.
         with self._write(may_be_lost=True) as tx:
             return ringing.may_ring(tx, target)
