@@ -57,6 +57,8 @@ _ITEMS_AT_ONCE = 1_000
 _REPEAT_AFTER, _STORE_COMES_BACK_AFTER = 5.0, 1.0
 #: Seconds between two looks for an answer, at first and at last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.1
+#: How much of the last answer's time enters what answers are known to take.
+_SHARE_OF_THE_LAST = 0.3
 
 
 class ClientError(Exception):
@@ -451,9 +453,18 @@ class _Talk:
         self._trouble: Exception | None = None
 
     def ask(self, request: _Request) -> Any:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its answer.
+
+        Each look for it costs as much as sending it: the first one comes after
+        half of the time that answers took of late.
+        """
+        began_at = time.monotonic()
         self.send(request)
-        return self.listen()
+        time.sleep(min(self._line.answers_take / 2, _LAST_PAUSE))
+        answer = self.listen(pause=max(self._line.answers_take / 10, _FIRST_PAUSE))
+        took = time.monotonic() - began_at
+        self._line.answers_take += _SHARE_OF_THE_LAST * (took - self._line.answers_take)
+        return answer
 
     def tell(self, request: _Request) -> None:
         """Publish a request of which no answer is wanted, nor kept. Raises NoAnswer."""
@@ -469,10 +480,10 @@ class _Talk:
         self._send_at[request.id] = 0
         self._send_what_is_due()
 
-    def listen(self, *, unanswered: int = 0) -> Any:
+    def listen(self, *, unanswered: int = 0, pause: float = _FIRST_PAUSE) -> Any:
         """Wait until no more requests than that have no answer; the last answer that came."""
         answer = None
-        heard_at, pause = time.monotonic(), _FIRST_PAUSE
+        heard_at = time.monotonic()
         while len(self._waiting) > unanswered:
             if answers := self._hear():
                 answer = answers[-1]
@@ -541,6 +552,8 @@ class _Line:
         self._broker_url = broker_url
         self._lock = Lock()
         self._producer: Any = None
+        #: Seconds that answers took of late.
+        self.answers_take = 0.0
         # No fixups: Django's would enter the working directory into sys.path.
         self._app = Celery(
             "deletions.client",
