@@ -5,7 +5,6 @@ every client can read it. The others are nudges: losing, doubling or delaying
 one costs time, nothing else.
 """
 
-import gc
 import logging
 import re
 import sys
@@ -33,6 +32,7 @@ from worker.duty import Duty, current, open_duty
 from worker.errors import DeletionError, RefusedRequest, StoreUnavailable
 from worker.fields import bound
 from worker.job import JobId, JobState, Tally
+from worker.memory import keep_few_arenas, look_less_for_garbage
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
 from worker.slots import Turned
 from worker.store.base import Look, Owed, Settled, Who
@@ -49,8 +49,6 @@ PRUNING_LASTS = timedelta(minutes=10)
 #: Seconds after which a request that nobody hears of is tried again while the
 #: store is away.
 KEPT_SECONDS = 5
-#: New objects after which the youngest are looked through for garbage.
-GARBAGE_EVERY = 10_000
 #: Notifications sent in one go; the next look sends the others.
 MOST_NOTIFIED = 100
 #: Jobs that the shown result of a slice names. Counts stand before ids in a
@@ -415,6 +413,7 @@ def duty() -> Duty:
 
 @celeryd_init.connect
 def _note_threads(options: Mapping[str, Any], **_: Any) -> None:
+    keep_few_arenas()
     if options.get("concurrency"):
         _threads[0] = int(options["concurrency"])
 
@@ -437,17 +436,6 @@ def _begin_child(**_: Any) -> None:
     _hearing[0] = None
     duty().look_regularly(act)
     look_less_for_garbage()
-
-
-def look_less_for_garbage() -> None:
-    """Leave what is there by now alone: all of it stays as long as the process.
-
-    Half a million objects of Celery, SQLAlchemy and pydantic were looked through
-    for garbage again and again while items passed: a quarter of a worker's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_EVERY)
 
 
 @worker_shutting_down.connect
