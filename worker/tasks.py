@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
+from threading import BoundedSemaphore
 from traceback import extract_tb
 from typing import Any
 
@@ -44,6 +45,8 @@ SLICE = timedelta(seconds=1)
 #: The same where no other target's bell was heard of late. The slices of a large
 #: job begin together: where they end together, all have to be called for again.
 LONGEST_SLICE = timedelta(seconds=30)
+#: Chunks that one process takes in at a time, and seconds that another one waits.
+MOST_LANDING, LANDING_WAITS = 2, 2.0
 #: How long one pruning keeps a thread; the next one goes on.
 PRUNING_LASTS = timedelta(minutes=10)
 #: Seconds after which a request that nobody hears of is tried again while the
@@ -130,9 +133,24 @@ def _hidden(name: str, error: Exception) -> RuntimeError:
     return RuntimeError(f"{name} broke: {type(error).__name__}")
 
 
+def land(desk: Desk, given: Mapping[str, Any]) -> Answer:
+    """Take a chunk in; of one process two at a time.
+
+    More at once would only take the processor from each other, and each takes
+    some MiB. Whoever waits for long goes on all the same: the store may be away,
+    and those before it wait for that.
+    """
+    is_admitted = _landing.acquire(timeout=LANDING_WAITS)
+    try:
+        return desk.append(given)
+    finally:
+        if is_admitted:
+            _landing.release()
+
+
 submit = public("deletions.submit", lambda desk, given, id_: desk.submit(given, message_id=id_))
 open_ = public("deletions.open", lambda desk, given, _: desk.open(given))
-append = public("deletions.append", lambda desk, given, _: desk.append(given))
+append = public("deletions.append", lambda desk, given, _: land(desk, given))
 seal = public("deletions.seal", lambda desk, given, _: desk.seal(given))
 status = public("deletions.status", lambda desk, given, _: desk.status(given))
 results = public("deletions.results", lambda desk, given, _: desk.results(given))
@@ -400,6 +418,8 @@ class _PostedBells:
 
 # -- the process ----------------------------------------------------------------
 
+#: Whoever takes a chunk in.
+_landing = BoundedSemaphore(MOST_LANDING)
 #: Threads of this process; a worker that is started with `-c` says so.
 _threads = [THREADS]
 #: Who hears messages in this process, if anybody does.

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Semaphore, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -386,6 +387,33 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
     office.tasks.execute("crm")
 
     assert office.posted == [("deletions.execute", {"target": "crm"})]
+
+
+def test_of_one_process_two_chunks_land_at_a_time_and_nobody_waits_for_long(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = Semaphore(0), Event()
+
+    class Slow:
+        """A desk that takes its time."""
+
+        def append(self, _: Any) -> None:
+            begun.release()
+            assert may_end.wait(20)
+
+    monkeypatch.setattr(office.tasks, "LANDING_WAITS", 0.2)
+    threads = [Thread(target=office.tasks.land, args=(Slow(), {})) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+
+    assert [begun.acquire(timeout=10) for _ in range(2)] == [True, True]
+    assert not begun.acquire(timeout=0.05)
+    assert begun.acquire(timeout=10)
+    may_end.set()
+    for thread in threads:
+        thread.join(20)
+    assert office.tasks._landing.acquire(timeout=1)
+    office.tasks._landing.release()
 
 
 @pytest.mark.parametrize("target", ["nobody", ["crm"], None, {"crm": 1}])
