@@ -69,6 +69,8 @@ LEASE_MARGIN = timedelta(seconds=10)
 #: Of calls this long many are wanted at once: each claim calls for two others. A
 #: few threads keep a process busy with short ones.
 LONG_CALL = timedelta(milliseconds=20)
+#: Of so many places, one is free again long before a claim of twice the worth ends.
+MANY_PLACES = 16
 #: How long a call that is not full waits for what shares it; while others keep
 #: coming, four times as long.
 GATHER = timedelta(milliseconds=250)
@@ -345,7 +347,10 @@ class Executor:
             rings = 2 if call_time >= LONG_CALL else 1
             took = max(call_time, timedelta(milliseconds=1))
             most = max(1, min(MOST_CALLS_A_CLAIM, MOST_ITEMS_A_CLAIM // size))
-            calls = max(1, min(int(share * CLAIM_WORTH / took), most))
+            worth = CLAIM_WORTH
+            if call_time >= LONG_CALL and target.limits.max_in_flight >= MANY_PLACES:
+                worth *= 2
+            calls = max(1, min(int(share * worth / took), most))
             least = max(1, min(int(LEAST_WORTH / took), most))
         places = target.limits.max_in_flight
         return Appetite(size, calls=calls, least=least, places=places, patience=GATHER, rings=rings)
