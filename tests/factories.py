@@ -89,9 +89,11 @@ def keys(count: int, *, prefix: str = "k") -> list[Item]:
     return [f"{prefix}{index}" for index in range(count)]
 
 
-def appetite(*, call_items: int = 10, calls: int = 1, places: int = 4, rings: int = 1) -> Appetite:
+def appetite(
+    *, call_items: int = 10, calls: int = 1, places: int = 4, is_slow: bool = False
+) -> Appetite:
     """How much one claim may take."""
-    return Appetite(call_items, calls=calls, places=places, least=calls, rings=rings)
+    return Appetite(call_items, calls=calls, places=places, least=calls, is_slow=is_slow)
 
 
 def make_batch(first: int = 0, last: int = 3, **changes: Any) -> Batch:

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -66,8 +66,8 @@ LEAST_PATIENCE = timedelta(milliseconds=100)
 MOST_ITEMS_A_CLAIM = 20_000
 #: How long a lease outlasts the deadline of a call.
 LEASE_MARGIN = timedelta(seconds=10)
-#: Of calls this long many are wanted at once: each claim calls for two others. A
-#: few threads keep a process busy with short ones.
+#: Of calls this long many are wanted at once; a few threads keep a process busy
+#: with short ones.
 LONG_CALL = timedelta(milliseconds=20)
 #: Of so many places, one is free again long before a claim of twice the worth ends.
 MANY_PLACES = 16
@@ -122,6 +122,13 @@ class Slice:
     touched: set[JobId] = field(default_factory=set)
     closed_at: float = 0.0
     calls: int = 0
+
+    def add(self, others: Iterable["Slice"]) -> None:
+        """Count what others did beside it as its own."""
+        for one in others:
+            self.decided.update(one.decided)
+            self.touched |= one.touched
+            self.calls += one.calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +213,21 @@ class Executor:
         is_ending: Callable[[], bool] | None = None,
         place: Place | None = None,
         close: Callable[[Collection[JobId]], None] | None = None,
+        crew: Callable[[int], None] | None = None,
+        by_bell: bool = True,
     ) -> Slice:
         """Work on a target until `is_over` says so, nothing is ready, or others do.
 
         What is claimed is finished, unless `is_ending` says otherwise; without
         it, `is_over` does. While it goes on, `close` is told about once a second
         of jobs that may have ended; those that it was not told of are returned.
+        A `crew` is told how many others of this process may be of use beside it.
+        Whoever comes otherwise than `by_bell` leaves the bell unanswered.
         """
         done = Slice(closed_at=self._clock())
         if (target := self._targets.get(name)) is not None:
             ends = {"is_over": is_over, "is_ending": is_ending or is_over}
-            self._go_on(target, done, **ends, place=place, close=close)
+            self._go_on(target, done, **ends, place=place, close=close, crew=crew, by_bell=by_bell)
         with self._closing:
             # What those that go on have left to whoever closes next.
             done.touched |= self._touched
@@ -232,13 +243,15 @@ class Executor:
         is_ending: Callable[[], bool],
         place: Place | None,
         close: Callable[[Collection[JobId]], None] | None,
+        crew: Callable[[int], None] | None,
+        by_bell: bool,
     ) -> None:
         """Claim and work, and leave the bell as it should be."""
         # A bell says that something is ready, so that the first claim is sure of it.
-        has_come, has_answered, is_sure = False, False, True
+        has_come, has_answered, is_sure = False, not by_bell, True
         while not is_over():
             began, has_come = self._processor(), True
-            hand = self._claim(target, is_sure=is_sure, answers_bell=not has_answered)
+            hand = self._claim(target, is_sure=is_sure, answers_bell=not has_answered, crew=crew)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
                 self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
@@ -285,14 +298,23 @@ class Executor:
 
     # -- claim ----------------------------------------------------------------
 
-    def _claim(self, target: Target, *, is_sure: bool, answers_bell: bool) -> _Hand | Busy:
-        """Take what a second is enough for."""
+    def _claim(
+        self,
+        target: Target,
+        *,
+        is_sure: bool,
+        answers_bell: bool,
+        crew: Callable[[int], None] | None,
+    ) -> _Hand | Busy:
+        """Take what a second is enough for, and call for others where more is left."""
         began = self._clock()
         lasting = target.limits.timeout + LEASE_MARGIN
         claim = self._claims(target.name, _Wish(is_sure=is_sure, answers_bell=answers_bell))
         if isinstance(claim, Busy):
             return claim
-        for _ in range(claim.bells):
+        if claim.bells:
+            if crew is not None:
+                crew(claim.bells - 1)
             self._bells.ring(target.name)
         try:
             adapter = self._adapters(target.name)
@@ -342,18 +364,20 @@ class Executor:
         A slice begins with a `share` of it.
         """
         size = target.limits.max_items_per_call
-        calls = least = rings = 1
+        calls = least = 1
+        is_slow = call_time is not None and call_time >= LONG_CALL
         if call_time is not None:
-            rings = 2 if call_time >= LONG_CALL else 1
             took = max(call_time, timedelta(milliseconds=1))
             most = max(1, min(MOST_CALLS_A_CLAIM, MOST_ITEMS_A_CLAIM // size))
             worth = CLAIM_WORTH
-            if call_time >= LONG_CALL and target.limits.max_in_flight >= MANY_PLACES:
+            if is_slow and target.limits.max_in_flight >= MANY_PLACES:
                 worth *= 2
             calls = max(1, min(int(share * worth / took), most))
             least = max(1, min(int(LEAST_WORTH / took), most))
         places = target.limits.max_in_flight
-        return Appetite(size, calls=calls, least=least, places=places, patience=GATHER, rings=rings)
+        return Appetite(
+            size, calls=calls, least=least, places=places, patience=GATHER, is_slow=is_slow
+        )
 
     def _stop_all(self, claim: Claim, reason: str) -> None:
         """End the jobs of a claim and give it back unsent."""

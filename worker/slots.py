@@ -68,15 +68,20 @@ class Slots:
                 self._busy[target] -= granted
 
     @contextmanager
-    def work(self, target: str) -> "Iterator[Slot | Turned]":
-        """Take a slot for a slice of work on a target, or be told why not."""
+    def work(self, target: str, *, by_bell: bool = True) -> "Iterator[Slot | Turned]":
+        """Take a slot for a slice of work on a target, or be told why not.
+
+        It is remembered that somebody was turned away who came by a bell.
+        """
         with self._lock:
             if not self._may_enter(target):
-                self._turned_away[target] = None
                 slot: Slot | Turned = Turned.FULL
+                if by_bell:
+                    self._turned_away[target] = None
             elif self._slices[target] >= self._of_use(target):
-                self._declined.add(target)
                 slot = Turned.ENOUGH
+                if by_bell:
+                    self._declined.add(target)
             else:
                 slot = Slot(self, target)
                 self._busy[target] += 1

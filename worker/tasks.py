@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError
 
 from worker import requests
 from worker.app import THREADS, WRONG_CONFIGURATION, app
+from worker.crew import Crew
 from worker.desk import Answer, Desk
 from worker.dispatcher import PromptDispatcher
 from worker.duty import Duty, current, open_duty
@@ -215,16 +216,20 @@ def execute(target: str, passed: int = 0) -> Shown:
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
         return Shown(None, "there is no such target")
-    with mine.slots.work(target) as place:
+    run = partial(
+        mine.executor.run,
+        target,
+        is_over=partial(_is_over, mine, target, began=time.monotonic()),
+        is_ending=mine.is_ending.is_set,
+        close=close,
+    )
+    beside = Crew(target, mine.slots, work=lambda slot: run(place=slot, by_bell=False))
+    # The place is given back before the others are waited for.
+    with beside as crew, mine.slots.work(target) as place:
         if isinstance(place, Turned):
             return _turn_away(mine, target, place, is_new=passed == 0)
-        done = mine.executor.run(
-            target,
-            is_over=partial(_is_over, mine, target, began=time.monotonic()),
-            is_ending=mine.is_ending.is_set,
-            place=place,
-            close=close,
-        )
+        done = run(place=place, crew=crew.call)
+    done.add(crew.done)
     for waiting in mine.slots.turned_away():
         post(execute, target=waiting)
     if mine.slots.has_declined(target):

@@ -113,20 +113,24 @@ class Appetite:
     least: int
     #: How long what fills no call may wait for more of its kind.
     patience: timedelta = timedelta()
-    #: How many others each claim calls for, until half of the places are taken.
-    rings: int = 1
+    #: Whether calls are so long that many are wanted at once.
+    is_slow: bool = False
 
     def bells(self, live: int, *, claims: int = 1) -> int:
         """How many others some claims call for, with which now so many live.
 
-        With one each, the last of many comes after as many hops as there are places.
+        With one each, the last of many comes after as many hops as there are
+        places; all at once, they would all come to one process.
 
-        >>> wanted = Appetite(call_items=100, calls=10, places=4, least=2, rings=2)
-        >>> [wanted.bells(live) for live in (1, 2, 3, 4)]
-        [2, 2, 1, 0]
+        >>> wanted = Appetite(call_items=100, calls=10, places=8, least=2)
+        >>> [wanted.bells(live) for live in (1, 7, 8)]
+        [1, 1, 0]
+        >>> wanted = replace(wanted, is_slow=True)
+        >>> [wanted.bells(live) for live in (1, 5, 7, 8)]
+        [4, 2, 1, 0]
         """
-        each = self.rings if 2 * live <= self.places else 1
-        return min(each * claims, max(0, self.places - live))
+        free = max(0, self.places - live)
+        return max(min(claims, free), (free + 1) // 2 if self.is_slow else 0)
 
     def shared(self, ready: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
@@ -170,7 +174,8 @@ class Claim:
     call_time: timedelta | None
     #: Whether the target answered a call within the last minute.
     target_answers: bool
-    #: Ready work and free places are left: so many bells are now ours to ring.
+    #: Ready work and free places are left: so many others are called for, and a
+    #: bell is now ours to ring.
     bells: int
     #: Ready work is left, whoever is to do it.
     is_more: bool

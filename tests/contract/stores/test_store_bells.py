@@ -34,7 +34,7 @@ def test_a_bell_answers_in_its_claim(store: Store, steps: Steps, clock: Clock) -
 
 
 def claim_for_bell(
-    store: Store, *, places: int, answers_bell: bool = True, rings: int = 1
+    store: Store, *, places: int, answers_bell: bool = True, is_slow: bool = False
 ) -> Claim | Busy:
     """Claim as whoever comes because of a bell, or goes on."""
     return store.claim(
@@ -42,7 +42,7 @@ def claim_for_bell(
         fingerprint="f1",
         holder="w1",
         lasting=MINUTE,
-        appetite=lambda _: appetite(places=places, rings=rings),
+        appetite=lambda _: appetite(places=places, is_slow=is_slow),
         answers_bell=answers_bell,
     )
 
@@ -138,14 +138,14 @@ def test_a_claim_that_leaves_work_and_a_place_rings(
     assert store.may_ring("crm") is False
 
 
-def test_until_half_of_the_places_are_taken_each_bell_calls_for_as_many_as_are_wanted(
+def test_a_bell_of_a_slow_target_calls_for_half_of_the_free_places(
     store: Store, steps: Steps
 ) -> None:
-    steps.running(70)
+    steps.running(90)
 
-    claims = [claim_for_bell(store, places=5, rings=2) for _ in range(5)]
+    claims = [claim_for_bell(store, places=6, is_slow=True) for _ in range(6)]
 
-    assert [one.bells for one in claims if isinstance(one, Claim)] == [2, 2, 1, 1, 0]
+    assert [one.bells for one in claims if isinstance(one, Claim)] == [3, 2, 2, 1, 1, 0]
 
 
 def test_a_claim_that_leaves_no_work_does_not_ring(steps: Steps) -> None:

@@ -918,16 +918,29 @@ def test_jobs_that_end_within_a_long_slice_are_closed_meanwhile(house: House) ->
     assert done.touched == {jobs[2]}
 
 
-def test_a_claim_of_long_calls_rings_for_two(house: House) -> None:
+def test_a_claim_of_long_calls_calls_for_others_of_its_process(house: House) -> None:
     house.adapter.on_call = lambda: house.clock.advance(SECOND)
     house.submitted(["slow"])
     house.work_off()
     house.submitted(keys(8))
     assert house.store.may_ring("crm")
+    called: list[int] = []
 
-    house.executor.run("crm", is_over=after(1))
+    house.executor.run("crm", is_over=after(1), crew=called.append)
 
-    assert house.bells.rung == ["crm", "crm"]
+    # Of three free places half, one of them by message.
+    assert called == [1]
+    assert house.bells.rung == ["crm"]
+
+
+def test_who_was_called_for_otherwise_leaves_the_bell_unanswered(house: House) -> None:
+    house.submitted(keys(8))
+    assert house.store.may_ring("crm")
+
+    house.executor.run("crm", is_over=after(1), by_bell=False)
+
+    assert house.bells.rung == []
+    assert not house.store.may_ring("crm")
 
 
 def test_a_claim_that_leaves_no_place_does_not_ring() -> None:

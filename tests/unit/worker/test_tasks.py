@@ -350,6 +350,18 @@ def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
     assert house.store.may_ring("crm")
 
 
+def test_a_slice_counts_what_its_crew_did(office: Office, house: House) -> None:
+    house.adapter.on_call = lambda: house.clock.advance(SECOND)
+    house.submitted(["slow"])
+    house.work_off()
+    job = house.submitted(keys(12))
+
+    shown = office.tasks.execute("crm")
+
+    assert f"items=12 calls=6 jobs=1 job={job}" in repr(shown)
+    assert house.state(job) is JobState.COMPLETED
+
+
 def test_a_bell_for_which_enough_are_at_work_is_passed_on_once(
     office: Office, house: House
 ) -> None:

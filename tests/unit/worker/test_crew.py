@@ -1,0 +1,63 @@
+"""Threads that work beside a slice: in slots of their process, and never longer than it."""
+
+from threading import Event, Semaphore
+
+import pytest
+
+from worker.crew import Crew
+from worker.errors import StoreUnavailable
+from worker.executor import Slice
+from worker.slots import KEPT_FOR_CONTROL, Slot, Slots
+
+
+def test_a_crew_works_in_as_many_slots_as_are_free() -> None:
+    slots = Slots(KEPT_FOR_CONTROL + 3)
+    begun, may_end = Semaphore(0), Event()
+
+    def work(_: Slot) -> Slice:
+        begun.release()
+        assert may_end.wait(20)
+        return Slice(calls=1)
+
+    with slots.work("crm"), Crew("crm", slots, work=work) as crew:
+        crew.call(5)
+        assert [begun.acquire(timeout=10) for _ in range(2)] == [True, True]
+        assert not begun.acquire(timeout=0.05)
+        may_end.set()
+
+    assert [one.calls for one in crew.done] == [1, 1]
+    # Nobody came by a bell.
+    assert slots.turned_away() == []
+
+
+def test_who_leaves_waits_for_the_crew() -> None:
+    ended = Event()
+
+    def work(_: Slot) -> Slice:
+        ended.wait(0.1)
+        ended.set()
+        return Slice()
+
+    with Crew("crm", Slots(9), work=work) as crew:
+        crew.call(1)
+
+    assert ended.is_set()
+    assert len(crew.done) == 1
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), ValueError("item 7")])
+def test_one_that_breaks_gives_its_slot_back_and_tells_no_item(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    slots = Slots(KEPT_FOR_CONTROL + 1)
+
+    def work(_: Slot) -> Slice:
+        raise fault
+
+    with Crew("crm", slots, work=work) as crew:
+        crew.call(1)
+
+    assert crew.done == []
+    assert "item 7" not in caplog.text
+    with slots.work("crm") as place:
+        assert isinstance(place, Slot)
