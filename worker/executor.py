@@ -334,7 +334,8 @@ class Executor:
             adapter,
             safe_until=began + lasting.total_seconds(),
             looked_at=began,
-            recorded_at=began,
+            # Those that began together record apart.
+            recorded_at=began - RECORD_EVERY / 2 * self._chance(),
             running=frozenset(one.batch.job for one in claim.batches),
             protected=claim.protected,
             has_protected=claim.has_protected,
