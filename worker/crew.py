@@ -20,11 +20,19 @@ log = logging.getLogger("deletions.crew")
 class Crew:
     """Those that one slice has called for; leaving it waits until all have ended."""
 
-    def __init__(self, target: str, slots: Slots, *, work: Callable[[Slot], Slice]) -> None:
-        """`work` does what a slice does, in the place that it is given."""
+    def __init__(
+        self,
+        target: str,
+        slots: Slots,
+        *,
+        work: Callable[..., Slice],
+        has_left: Callable[[], None],
+    ) -> None:
+        """`work` does what a slice does, in a `place`; `has_left` is told that a slot is free."""
         self._target = target
         self._slots = slots
         self._work = work
+        self._has_left = has_left
         self._threads: list[Thread] = []
         self._lock = Lock()
         self._done: list[Slice] = []
@@ -55,18 +63,17 @@ class Crew:
             thread.start()
 
     def _run(self) -> None:
-        with self._slots.work(self._target, by_bell=False) as place:
-            if not isinstance(place, Slot):
-                return
-            try:
-                done = self._work(place)
-            except StoreUnavailable as away:
-                log.warning("crew.failed", extra={"target": self._target, "cause": str(away)})
-                return
-            # What nobody expected must not be told with what it says: that may hold an item.
-            except Exception as error:  # noqa: BLE001
-                told = {"target": self._target, "error": type(error).__name__}
-                log.error("crew.broke", extra=told)  # noqa: TRY400
-                return
-        with self._lock:
-            self._done.append(done)
+        try:
+            with self._slots.work(self._target, by_bell=False) as place:
+                if not isinstance(place, Slot):
+                    return
+                done = self._work(place=place)
+            with self._lock:
+                self._done.append(done)
+            self._has_left()
+        except StoreUnavailable as away:
+            log.warning("crew.failed", extra={"target": self._target, "cause": str(away)})
+        # What nobody expected must not be told with what it says: that may hold an item.
+        except Exception as error:  # noqa: BLE001
+            told = {"target": self._target, "error": type(error).__name__}
+            log.error("crew.broke", extra=told)  # noqa: TRY400

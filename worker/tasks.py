@@ -223,15 +223,15 @@ def execute(target: str, passed: int = 0) -> Shown:
         is_ending=mine.is_ending.is_set,
         close=close,
     )
-    beside = Crew(target, mine.slots, work=lambda slot: run(place=slot, by_bell=False))
-    # The place is given back before the others are waited for.
-    with beside as crew, mine.slots.work(target) as place:
-        if isinstance(place, Turned):
-            return _turn_away(mine, target, place, is_new=passed == 0)
-        done = run(place=place, crew=crew.call)
+    let_others_in = partial(_let_others_in, mine)
+    work = partial(run, by_bell=False)
+    with Crew(target, mine.slots, work=work, has_left=let_others_in) as crew:
+        with mine.slots.work(target) as place:
+            if isinstance(place, Turned):
+                return _turn_away(mine, target, place, is_new=passed == 0)
+            done = run(place=place, crew=crew.call)
+        let_others_in()
     done.add(crew.done)
-    for waiting in mine.slots.turned_away():
-        post(execute, target=waiting)
     if mine.slots.has_declined(target):
         mine.deployment.store.answer_bell(target)
         ring_if_due([target])
@@ -239,6 +239,12 @@ def execute(target: str, passed: int = 0) -> Shown:
     jobs = [f"job={job} items={count}" for job, count in done.decided.most_common(MOST_JOBS_SHOWN)]
     counts = f"items={done.decided.total()} calls={done.calls} jobs={len(done.decided)}"
     return Shown(None, " ".join([counts, *jobs]))
+
+
+def _let_others_in(mine: Duty) -> None:
+    """Ring for targets whose bells found no slot: one is free now."""
+    for waiting in mine.slots.turned_away():
+        post(execute, target=waiting)
 
 
 def _turn_away(mine: Duty, target: str, why: Turned, *, is_new: bool) -> Shown:

@@ -10,16 +10,20 @@ from worker.executor import Slice
 from worker.slots import KEPT_FOR_CONTROL, Slot, Slots
 
 
+def nobody() -> None:
+    """Nobody waits for a slot."""
+
+
 def test_a_crew_works_in_as_many_slots_as_are_free() -> None:
     slots = Slots(KEPT_FOR_CONTROL + 3)
     begun, may_end = Semaphore(0), Event()
 
-    def work(_: Slot) -> Slice:
+    def work(*, place: Slot) -> Slice:
         begun.release()
         assert may_end.wait(20)
         return Slice(calls=1)
 
-    with slots.work("crm"), Crew("crm", slots, work=work) as crew:
+    with slots.work("crm"), Crew("crm", slots, work=work, has_left=nobody) as crew:
         crew.call(5)
         assert [begun.acquire(timeout=10) for _ in range(2)] == [True, True]
         assert not begun.acquire(timeout=0.05)
@@ -30,15 +34,33 @@ def test_a_crew_works_in_as_many_slots_as_are_free() -> None:
     assert slots.turned_away() == []
 
 
+def test_each_that_ends_lets_others_in() -> None:
+    slots = Slots(KEPT_FOR_CONTROL + 2)
+    free: list[list[str]] = []
+
+    def work(*, place: Slot) -> Slice:
+        with slots.work("erp") as other:
+            assert not isinstance(other, Slot)
+        return Slice()
+
+    def has_left() -> None:
+        free.append(slots.turned_away())
+
+    with slots.work("crm"), Crew("crm", slots, work=work, has_left=has_left) as crew:
+        crew.call(1)
+
+    assert free == [["erp"]]
+
+
 def test_who_leaves_waits_for_the_crew() -> None:
     ended = Event()
 
-    def work(_: Slot) -> Slice:
+    def work(*, place: Slot) -> Slice:
         ended.wait(0.1)
         ended.set()
         return Slice()
 
-    with Crew("crm", Slots(9), work=work) as crew:
+    with Crew("crm", Slots(9), work=work, has_left=nobody) as crew:
         crew.call(1)
 
     assert ended.is_set()
@@ -51,10 +73,10 @@ def test_one_that_breaks_gives_its_slot_back_and_tells_no_item(
 ) -> None:
     slots = Slots(KEPT_FOR_CONTROL + 1)
 
-    def work(_: Slot) -> Slice:
+    def work(*, place: Slot) -> Slice:
         raise fault
 
-    with Crew("crm", slots, work=work) as crew:
+    with Crew("crm", slots, work=work, has_left=nobody) as crew:
         crew.call(1)
 
     assert crew.done == []
