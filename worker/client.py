@@ -461,7 +461,8 @@ class _Talk:
         began_at = time.monotonic()
         self.send(request)
         time.sleep(min(self._line.answers_take / 2, _LAST_PAUSE))
-        answer = self.listen(pause=max(self._line.answers_take / 10, _FIRST_PAUSE))
+        pause = min(max(self._line.answers_take / 10, _FIRST_PAUSE), _LAST_PAUSE)
+        answer = self.listen(pause=pause)
         took = time.monotonic() - began_at
         self._line.answers_take += _SHARE_OF_THE_LAST * (took - self._line.answers_take)
         return answer

@@ -51,22 +51,36 @@ class Joined(Generic[Wish, Answer]):
             mine.leads = name not in self._led
             self._led.add(name)
         if not mine.leads:
-            mine.is_called.wait()
+            self._wait(name, mine)
         if mine.leads:
             self._lead(name)
         return mine.told()
 
+    def _wait(self, name: str, mine: _Asked[Wish, Answer]) -> None:
+        """Wait until a wish is answered, or is to lead; who breaks that off leaves no gap."""
+        try:
+            mine.is_called.wait()
+        except BaseException:
+            with self._lock:
+                if mine in self._waiting[name]:
+                    self._waiting[name].remove(mine)
+            if mine.leads:
+                self._hand_over(name)
+            raise
+
     def _lead(self, name: str) -> None:
         """Ask for all that wait, and leave those that come meanwhile to one of them."""
-        with self._lock:
-            asked = self._waiting.pop(name)
+        asked: list[_Asked[Wish, Answer]] = []
         try:
+            with self._lock:
+                asked = self._waiting.pop(name)
             answers = self._ask(name, [one.wish for one in asked])
             for one, answer in zip(asked, answers, strict=True):
                 one.answer.append(answer)
-        except BaseException as error:  # noqa: BLE001 (each of them raises it)
+        except BaseException as error:
             for one in asked:
                 one.error = error
+            raise
         finally:
             self._hand_over(name)
             for one in asked:

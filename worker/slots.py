@@ -53,6 +53,8 @@ class Slots:
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
         self._declined: set[str] = set()
+        #: When somebody was refused who came otherwise than for a slice.
+        self._refused_at = float("-inf")
         self._lock = Lock()
 
     @contextmanager
@@ -61,6 +63,8 @@ class Slots:
         with self._lock:
             granted = self._may_enter(target)
             self._busy[target] += granted
+            # One slot is kept for whoever comes again, and slices are soon over.
+            self._refused_at = float("-inf") if granted else self._clock()
         try:
             yield granted
         finally:
@@ -74,7 +78,7 @@ class Slots:
         It is remembered that somebody was turned away who came by a bell.
         """
         with self._lock:
-            if not self._may_enter(target):
+            if not self._may_enter(target, kept=int(self._is_awaited())):
                 slot: Slot | Turned = Turned.FULL
                 if by_bell:
                     self._turned_away[target] = None
@@ -105,9 +109,9 @@ class Slots:
         return names
 
     def has_others(self, target: str) -> bool:
-        """Whether another target's bell was heard here of late."""
+        """Whether another target's bell was heard here of late, or somebody found no slot."""
         with self._lock:
-            return bool(self._heard_of_late() - {target})
+            return self._is_awaited() or bool(self._heard_of_late() - {target})
 
     def has_declined(self, target: str) -> bool:
         """Whether a bell of the target was declined since this was asked.
@@ -153,12 +157,17 @@ class Slots:
         waited = max(waited, self._expected.get(target, 0.0) * claims)
         return 1 + int(waited / working)
 
-    def _may_enter(self, target: str) -> bool:
-        """Whether a slot is free for the target."""
+    def _is_awaited(self) -> bool:
+        """Whether somebody who is to find items was refused a slot of late."""
+        return self._clock() - self._refused_at < REMEMBERED
+
+    def _may_enter(self, target: str, *, kept: int = 0) -> bool:
+        """Whether a slot is free for the target, beside those that are kept for others."""
         self._heard[target] = self._clock()
         others = self._heard_of_late() - {target}
         most = max(1, self._room // 2) if others else self._room
-        return self._busy.total() < self._room and self._busy[target] < most
+        room = max(1, self._room - kept)
+        return self._busy.total() < room and self._busy[target] < most
 
     def _heard_of_late(self) -> set[str]:
         """The targets whose bell was heard here of late."""

@@ -17,6 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from celery import Task
+from celery.concurrency.thread import TaskPool
 from celery.signals import (
     celeryd_init,
     worker_process_init,
@@ -36,7 +37,7 @@ from worker.fields import bound
 from worker.job import JobId, JobState, Tally
 from worker.memory import keep_few_arenas, look_less_for_garbage
 from worker.quiet import UNREADABLE, QuietRequest, Shown, describe, names_in
-from worker.slots import Turned
+from worker.slots import KEPT_FOR_CONTROL, Turned
 from worker.store.base import Look, Owed, Settled, Who
 
 log = logging.getLogger("deletions.tasks")
@@ -261,7 +262,7 @@ def _turn_away(mine: Duty, target: str, why: Turned, *, is_new: bool) -> Shown:
 def _is_over(mine: Duty, target: str, *, began: float) -> bool:
     """Whether a slice has had its time."""
     lasted = timedelta(seconds=time.monotonic() - began)
-    if mine.is_ending.is_set() or lasted > LONGEST_SLICE:
+    if mine.is_ending.is_set() or lasted > (LONGEST_SLICE if _hears_others[0] else SLICE):
         return True
     return lasted > SLICE and mine.slots.has_others(target)
 
@@ -435,6 +436,8 @@ _landing = BoundedSemaphore(MOST_LANDING)
 _threads = [THREADS]
 #: Who hears messages in this process, if anybody does.
 _hearing: list[Any] = [None]
+#: Whether other threads of this process hear messages while one is at work.
+_hears_others = [False]
 
 
 def duty() -> Duty:
@@ -453,6 +456,8 @@ def _note_threads(options: Mapping[str, Any], **_: Any) -> None:
 def _begin(sender: Any = None, **_: Any) -> None:
     """Open the store before the first message and begin to look at it."""
     _hearing[0] = sender
+    pool = getattr(sender, "pool", None)
+    _hears_others[0] = isinstance(pool, TaskPool) and _threads[0] > KEPT_FOR_CONTROL
     try:
         duty().look_regularly(act)
     except DeletionError as error:
@@ -464,7 +469,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
 @worker_process_init.connect
 def _begin_child(**_: Any) -> None:
     """A child of another pool looks by itself: its parent may have no store open."""
-    _hearing[0] = None
+    _hearing[0], _hears_others[0] = None, False
     duty().look_regularly(act)
     look_less_for_garbage()
 

@@ -57,10 +57,16 @@ class Watch:
             if (known := self._known(lease, since)) is not None:
                 return known
             now = self._clock()
-            self._last = Sight(now, self._store.see([lease, *list(self._leases)]))
+            # Where keys are protected, those of all batches are read: each for itself.
+            others = () if self._has_protected() else list(self._leases)
+            self._last = Sight(now, self._store.see([lease, *others]))
             return self._last.of[lease], now
         finally:
             self._looking.release()
+
+    def _has_protected(self) -> bool:
+        """Whether any key of the targets that were seen last is protected."""
+        return any(one.has_protected for one in self._last.of.values())
 
     def _known(self, lease: LeaseId, since: float) -> tuple[Renewed, float] | None:
         """The last sight, if it is of this lease and late enough."""

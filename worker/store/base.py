@@ -658,7 +658,8 @@ class Store(Protocol):
         One answer for each of so many hands: first what was claimed, then for the
         others why there was nothing, as far as was seen. What they take together
         is what they would take one after the other, but whoever else works on the
-        target waits for them once.
+        target waits for them once. Where several jobs have something ready, which
+        take turns, or a key is protected, one of the hands takes something.
 
         Unless one `is_sure` that some are ready, a store that would have to
         wait for others looks first whether it is worth it.
@@ -724,8 +725,9 @@ class Store(Protocol):
         back to be ready while its job is ending is ended instead: skipped, or
         unknown in doubt. A lease ends with its last batch.
 
-        LeaseLost is the answer where none of a record's batches was its lease's
-        any more.
+        LeaseLost is the answer where the lease had no batches any more. One that
+        has others still is not lost: what was recorded before, and the answer did
+        not arrive, is left alone.
         """
         ...
 

@@ -154,25 +154,28 @@ class Seen:
     ready: int | None
     #: Whether any of its keys is protected.
     has_protected: bool
+    #: Whether one job alone has something ready; not asked for unless it matters.
+    is_one_job: bool
 
 
-def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite) -> Seen:
+def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite, *, hands: int) -> Seen:
     """All that a claim asks before it chooses, with the clock, in one statement.
 
     Others wait for the target meanwhile, and a statement is a round trip.
     """
     is_shared = wanted.calls > wanted.least
     clock, given = tx.moment()
-    given["of_target"] = target
+    given.update(of_target=target, of_fingerprint=fingerprint)
     if is_shared:
-        given.update(of_fingerprint=fingerprint, most=2 * wanted.places * wanted.calls)
-    row = tx.execute(_question(clock, is_shared=is_shared), given).one()
+        given["most"] = 2 * wanted.places * wanted.calls
+    row = tx.execute(_question(clock, is_shared=is_shared, is_joint=hands > 1), given).one()
     ready = row.ready if is_shared else None
-    return Seen(row.now, row.live, ready, bool(row.has_protected))
+    is_one_job = hands == 1 or row.jobs_ready <= 1
+    return Seen(row.now, row.live, ready, bool(row.has_protected), is_one_job)
 
 
 @cache
-def _question(clock: str, *, is_shared: bool) -> Any:
+def _question(clock: str, *, is_shared: bool, is_joint: bool) -> Any:
     """The statement of `seen`, made once."""
     asked = select(moment_of(clock).label("now")).cte("asked")
     now: Any = select(asked.c.now).scalar_subquery()
@@ -185,10 +188,16 @@ def _question(clock: str, *, is_shared: bool) -> Any:
         live.scalar_subquery().label("live"),
         held.exists().label("has_protected"),
     ]
+    ours = jobs.c.fingerprint == bindparam("of_fingerprint")
     if is_shared:
-        some = ready_of(target, now, jobs.c.fingerprint == bindparam("of_fingerprint"))
+        some = ready_of(target, now, ours)
         counted = select(func.count()).select_from(some.limit(bindparam("most")).subquery())
         columns.append(counted.scalar_subquery().label("ready"))
+    if is_joint:
+        has_some = select(batches.c.first).where(batches.c.job == jobs.c.seq, is_ready(now))
+        running = (jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, ours)
+        two = select(jobs.c.seq).where(*running, has_some.exists()).limit(2).subquery()
+        columns.append(select(func.count()).select_from(two).scalar_subquery().label("jobs_ready"))
     return select(*columns)
 
 

@@ -92,7 +92,7 @@ def claim(
     if row.openings:
         # One call finds out whether the target is well again.
         wanted = replace(wanted, calls=1, places=1)
-    stands = seen(tx, target, fingerprint, wanted)
+    stands = seen(tx, target, fingerprint, wanted, hands=hands)
     now, live = stands.now, stands.live
     if row.not_before > now:
         return Busy(row.not_before - now)
@@ -100,7 +100,10 @@ def claim(
         return Busy()
     if stands.ready is not None:
         wanted = wanted.shared(stands.ready)
-    hands = min(hands, wanted.places - live)
+    # Jobs take turns from claim to claim, and protected keys are looked for while
+    # all who work on the target wait.
+    is_simple = stands.is_one_job and not stands.has_protected
+    hands = min(hands, wanted.places - live) if is_simple else 1
     ready = ready_batches(tx, target, fingerprint, now, wanted, hands=hands)
     if not ready:
         return Busy(until_ready(tx, target, fingerprint, now))

@@ -433,7 +433,10 @@ class MemoryStore(Store):
                 wants = replace(wants, calls=1, places=1)
             if wants.calls > wants.least:
                 wants = wants.shared(self._due(target, fingerprint, now))
-            while len(claims) < hands:
+            is_simple = not held_keys(self._rows, target, now) and self._is_one_job(
+                target, fingerprint, now
+            )
+            while len(claims) < (hands if is_simple else 1):
                 one = self._claim(
                     target,
                     wants,
@@ -458,6 +461,11 @@ class MemoryStore(Store):
             claims = [replace(one, is_more=is_more) for one in claims]
             claims[0] = replace(claims[0], bells=bells)
         return [*claims, *[Busy()] * (hands - len(claims))]
+
+    def _is_one_job(self, target: str, fingerprint: str, now: datetime) -> bool:
+        """Whether no two jobs of a target have batches that may be claimed."""
+        jobs = [job for job in self._rows.running(target) if job.job.fingerprint == fingerprint]
+        return sum(any(row.is_due(now) for row in job.batches.values()) for job in jobs) <= 1
 
     def _due(self, target: str, fingerprint: str, now: datetime) -> int:
         """How many batches of a target may be claimed."""
@@ -553,7 +561,7 @@ class MemoryStore(Store):
         ours = {(j.job.id, b.batch.first): (j, b) for j, b in self._rows.leased(lease)}
         places = [(one.batch.job, one.batch.first) for one in returned]
         held = [(*ours[at], one) for at, one in zip(places, returned, strict=True) if at in ours]
-        if returned and not held:
+        if returned and not held and not ours:
             return LeaseLost(f"lease {lease} is somebody else's now: nothing was written")
         if record.call is not None and lease in self._rows.leases:
             note_call(self._rows, self._rows.leases[lease].target, record.call, now)

@@ -32,11 +32,13 @@ from worker.store.tables import (
     targets,
 )
 from worker.store.totalling import decided_by, standing
-from worker.store.transaction import Tx, mark_values, moment_of
+from worker.store.transaction import Tx, is_one_of, mark_values, moment_of
 
 #: How much of the last call's time enters the smoothed one.
 CALL_TIME_SHARE = 0.3
 MOST_BREACHES_KEPT = 10
+#: Jobs that are named in one statement.
+JOBS_AT_ONCE = 500
 #: A target of which nobody heard anything but good is written of so often.
 NEWS_LAST = timedelta(seconds=1)
 #: Of call times below this a claim takes as much as it may, whatever they are.
@@ -55,12 +57,13 @@ def record(tx: Tx, records: Sequence[Record]) -> list[Noted | LeaseLost]:
     )
     ended = _write(tx, [one for some in ours for one in some], now, held)
     left = Counter(row.lease for row in held.values())
+    lost = [one for one in records if one.returned and not left[one.lease]]
     for one, some in zip(records, ours, strict=True):
         left[one.lease] -= len(some)
     over = [lease for lease in target_of if not left[lease]]
     if over:
         tx.execute(_END_OF_LEASES, {"of_leases": over})
-    written = [one for one, some in zip(records, ours, strict=True) if some or not one.returned]
+    written = [one for one in records if one not in lost]
     for one in written:
         if one.call is not None and one.lease in target_of:
             row = known[target_of[one.lease]]
@@ -70,7 +73,10 @@ def record(tx: Tx, records: Sequence[Record]) -> list[Noted | LeaseLost]:
     breached = [breach for one in written for breach in one.breaches]
     for breach in sorted(breached, key=lambda one: (one.job, one.warned.breach)):
         _note_breach(tx, breach, now)
-    return [_noted(*pair, ended) for pair in zip(records, ours, strict=True)]
+    return [
+        _lost(one) if one in lost else Noted(_done(some, ended), lost=len(one.returned) - len(some))
+        for one, some in zip(records, ours, strict=True)
+    ]
 
 
 def _still_ours(record: Record, held: Mapping[tuple[int, int], Row[Any]]) -> list[Returned]:
@@ -79,12 +85,10 @@ def _still_ours(record: Record, held: Mapping[tuple[int, int], Row[Any]]) -> lis
     return [one for one, row in rows if row is not None and row.lease == record.lease]
 
 
-def _noted(record: Record, ours: Sequence[Returned], ended: Collection[JobId]) -> Noted | LeaseLost:
-    """What is to be told of a record that was written."""
+def _lost(record: Record) -> LeaseLost:
+    """The answer to a record whose lease has no batches any more."""
     count = len(record.returned)
-    if count and not ours:
-        return LeaseLost(f"lease {record.lease} has none of its {count} batches any more")
-    return Noted(_done(ours, ended), lost=count - len(ours))
+    return LeaseLost(f"lease {record.lease} has none of its {count} batches any more")
 
 
 def _done(returned: Sequence[Returned], ended: Collection[JobId]) -> tuple[JobId, ...]:
@@ -337,17 +341,21 @@ def _end_where_ending(tx: Tx, ready: Sequence[Returned], now: datetime) -> set[J
     if not ready:
         return set()
     seqs = sorted({one.batch.seq for one in ready})
-    ending = {
-        row.seq: row
-        for row in tx.execute(
-            select(jobs).where(jobs.c.seq.in_(seqs), jobs.c.state == JobState.CANCELLING.value)
-        )
-    }
+    chosen = _ending(has_arrays=tx.dialect.has_arrays)
+    strides = (seqs[start : start + JOBS_AT_ONCE] for start in range(0, len(seqs), JOBS_AT_ONCE))
+    ending = {row.seq: row for some in strides for row in tx.execute(chosen, {"of_jobs": some})}
     for seq, job in ending.items():
         firsts = [one.batch.first for one in ready if one.batch.seq == seq]
         firsts += [one.split_at for one in ready if one.batch.seq == seq and one.split_at]
         end_ranges(tx, job, firsts, now, code=end_code(job), message=job.reason)
     return {JobId(row.id) for row in ending.values()}
+
+
+@cache
+def _ending(*, has_arrays: bool) -> Any:
+    """The statement that reads which of some jobs are ending, made once."""
+    some = is_one_of(jobs.c.seq, "of_jobs", has_arrays=has_arrays)
+    return select(jobs).where(some, jobs.c.state == JobState.CANCELLING.value)
 
 
 def end_code(job: Row[Any]) -> str:
@@ -462,7 +470,9 @@ def _is_no_news(call: CallNote, row: Row[Any], now: datetime) -> bool:
 def lengthen_lost(tx: Tx) -> int:
     """Give leases that ran out one more length; how many."""
     now = tx.now()
-    lost = tx.execute(select(leases.c.id, leases.c.lasting).where(leases.c.until < now)).all()
+    # In one order, as whoever records together locks them.
+    late = select(leases.c.id, leases.c.lasting).where(leases.c.until < now)
+    lost = tx.execute(tx.locked(late.order_by(leases.c.id))).all()
     for lease in lost:
         longer = update(leases).where(leases.c.id == lease.id)
         tx.execute(longer.values(until=now + lease.lasting))

@@ -342,6 +342,46 @@ def test_several_hands_take_what_each_would_take_after_the_other(
     assert store.settle(job) is not None
 
 
+def test_where_jobs_take_turns_one_hand_takes_something(store: Store, steps: Steps) -> None:
+    big, small = steps.running(400), steps.running(["small"])
+    wants = appetite(call_items=10, calls=2, places=4)
+
+    first, *others = claim_many(store, wants, hands=4)
+
+    assert isinstance(first, Claim)
+    assert {one.batch.job for one in first.batches} == {big}
+    assert others == [Busy()] * 3
+    assert steps.claim(wants).batches[0].batch.job == small
+
+
+def test_where_keys_are_protected_one_hand_takes_something(store: Store, steps: Steps) -> None:
+    steps.running(60)
+    store.protect("crm", {bytes(16): '"kept"'}, Who())
+
+    taken = claim_many(store, appetite(call_items=10, places=4), hands=3)
+
+    assert [isinstance(one, Claim) for one in taken] == [True, False, False]
+
+
+def test_what_is_recorded_again_leaves_the_rest_of_its_lease_alone(
+    store: Store, steps: Steps
+) -> None:
+    job = steps.running(30)
+    claim = steps.claim(appetite(call_items=10, calls=3))
+    first, *rest = [
+        give_back(one, all_marked(one, final(Verdict.DELETED))) for one in claim.batches
+    ]
+    store.record(claim.lease, [first])
+
+    # Its answer did not arrive.
+    assert store.record(claim.lease, [first]) == Noted((), lost=1)
+    store.record(claim.lease, rest)
+
+    assert store.settle(job) is not None
+    with pytest.raises(LeaseLost):
+        store.record(claim.lease, rest)
+
+
 def test_several_hands_take_no_more_places_than_there_are(store: Store, steps: Steps) -> None:
     steps.running(60)
     wants = appetite(call_items=10, places=3)

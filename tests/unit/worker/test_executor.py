@@ -735,14 +735,16 @@ def test_of_records_that_are_written_together_one_that_cannot_be_fails_alone(
 
     store.record_many = refuse
     store.record = lambda lease, returned, **given: refuse([Record(lease, returned, **given)])[0]
-    claims = store.claim_many(
-        "crm",
-        hands=2,
-        fingerprint=house.targets["crm"].fingerprint,
-        holder="w1",
-        lasting=MINUTE,
-        appetite=lambda _: appetite(call_items=1, places=2),
-    )
+    claims = [
+        store.claim(
+            "crm",
+            fingerprint=house.targets["crm"].fingerprint,
+            holder="w1",
+            lasting=MINUTE,
+            appetite=lambda _: appetite(call_items=1, places=2),
+        )
+        for _ in range(2)
+    ]
     records = [Record(one.lease, [Returned(one.batches[0].batch)]) for one in claims]
 
     answers = house.executor._record_for("crm", records)

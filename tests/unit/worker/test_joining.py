@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
-from worker.joining import Joined
+from worker.joining import Joined, _Asked
 
 
 class Slow:
@@ -106,6 +107,30 @@ def test_a_failure_is_told_to_all_who_asked_together(joined: Joined[int, int], s
     slow.may_answer.set()
 
     assert [str(told) for told in end(first, *others)] == ["crm"] * 3
+
+
+@pytest.mark.parametrize("when", ["before it was called", "after"])
+def test_who_breaks_off_its_wait_holds_up_nobody(
+    joined: Joined[int, int], slow: Slow, when: str
+) -> None:
+    class Broken(Event):
+        """A wait that a signal breaks off."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            slow.may_answer.set()
+            assert when != "after" or super().wait(20)
+            raise KeyboardInterrupt
+
+    first = Asker(joined, 1)
+    assert slow.is_asked.wait(20)
+    mine: Any = _Asked(2)
+    mine.is_called = Broken()
+    joined._waiting["crm"].append(mine)
+    with pytest.raises(KeyboardInterrupt):
+        joined._wait("crm", mine)
+
+    assert end(first) == [2]
+    assert joined("crm", 3) == 6
 
 
 def test_after_a_failure_it_goes_on(joined: Joined[int, int], slow: Slow) -> None:

@@ -198,6 +198,22 @@ def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> 
     assert len(at_work(work(held, slots, "other", 3))) == 3
 
 
+def test_whoever_finds_items_and_was_refused_gets_the_next_slot(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(KEPT_FOR_CONTROL + 3, clock=clock)
+    with ExitStack() as before:
+        work(before, slots, "crm", 3)
+        assert enter(held, slots, "crm") == [False]
+        # So that the slices that are at work end soon.
+        assert slots.has_others("crm")
+    assert len(at_work(work(held, slots, "crm", 3))) == 2
+
+    assert enter(held, slots, "crm") == [True]
+
+    assert not slots.has_others("crm")
+
+
 def test_a_find_takes_no_place_from_those_who_delete(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))

@@ -22,6 +22,7 @@ class Asked(MemoryStore):
         super().__init__(clock=Clock())
         self.asked: list[set[LeaseId]] = []
         self.is_away = False
+        self.has_protected = False
         self.barrier: Barrier | None = None
 
     def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
@@ -30,7 +31,10 @@ class Asked(MemoryStore):
             self.barrier.wait(10)
         if self.is_away:
             raise StoreUnavailable("away")
-        return {lease: Renewed(frozenset({JobId(f"job of {lease}")})) for lease in leases}
+        return {
+            lease: Renewed(frozenset({JobId(f"job of {lease}")}), has_protected=self.has_protected)
+            for lease in leases
+        }
 
 
 class Seconds:
@@ -100,6 +104,18 @@ def test_a_store_that_is_away_is_asked_again(watch: Watch, store: Asked) -> None
             watch.see(ONE, since=99.75)
 
     assert len(store.asked) == 2
+
+
+def test_where_keys_are_protected_each_asks_for_itself(
+    watch: Watch, store: Asked, clock: Seconds
+) -> None:
+    store.has_protected = True
+    watch.see(ONE, since=99.75)
+    clock.now = 100.3
+    watch.see(ONE, since=100.05)
+    watch.see(OTHER, since=100.05)
+
+    assert store.asked == [{ONE, OTHER}, {ONE}, {OTHER}]
 
 
 def test_who_comes_while_another_one_asks_asks_alone(watch: Watch, store: Asked) -> None:
