@@ -104,6 +104,8 @@ def test_whoever_protects_a_key_waits_for_a_claim_and_counts_it(url: str, store:
             holder="w1",
             lasting=timedelta(minutes=1),
             appetite=amid_the_claim,
+            # Nor does it look first, before it holds the target.
+            is_sure=True,
         )
 
     another.close()
