@@ -132,17 +132,19 @@ class Appetite:
         free = max(0, self.places - live)
         return max(min(claims, free), (free + 1) // 2 if self.is_slow else 0)
 
-    def shared(self, ready: int) -> "Appetite":
+    def shared(self, ready: int, live: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 
-        A claim takes no more than its place's share, which takes as long as all
-        that is left would with every place at work.
+        Those that are at work by now have on average half of such a claim still
+        to do: with a share of that too, all places end at about the same time.
 
         >>> wanted = Appetite(call_items=100, calls=10, places=32, least=2)
-        >>> [wanted.shared(ready).calls for ready in (10_000, 160, 40)]
+        >>> [wanted.shared(ready, live=0).calls for ready in (10_000, 160, 40)]
         [10, 5, 2]
+        >>> wanted.shared(80, live=31).calls
+        4
         """
-        share = ready // self.places
+        share = 2 * ready // (2 * self.places - live)
         return replace(self, calls=max(min(self.calls, share), min(self.calls, self.least)))
 
     def gathers(self, oldest: datetime, newest: datetime, now: datetime) -> timedelta:

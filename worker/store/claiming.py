@@ -99,7 +99,7 @@ def claim(
     if live >= wanted.places:
         return Busy()
     if stands.ready is not None:
-        wanted = wanted.shared(stands.ready)
+        wanted = wanted.shared(stands.ready, live)
     # Jobs take turns from claim to claim, and protected keys are looked for while
     # all who work on the target wait.
     is_simple = stands.is_one_job and not stands.has_protected

@@ -432,7 +432,8 @@ class MemoryStore(Store):
             if row.circuit.is_open:
                 wants = replace(wants, calls=1, places=1)
             if wants.calls > wants.least:
-                wants = wants.shared(self._due(target, fingerprint, now))
+                live = len(self._rows.live_leases(target, now))
+                wants = wants.shared(self._due(target, fingerprint, now), live)
             is_simple = not held_keys(self._rows, target, now) and self._is_one_job(
                 target, fingerprint, now
             )
