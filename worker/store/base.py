@@ -32,6 +32,8 @@ APPROVAL_PATIENCE = timedelta(days=7)
 SETTLING_TAKES = timedelta(seconds=5)
 #: A bell that nobody answered for so long may be rung again.
 BELL_PATIENCE = timedelta(seconds=5)
+#: Of so many places of a slow target one may be free because its claim has just ended.
+PLACES_BETWEEN_CLAIMS = 8
 #: A bell that somebody came to who was busy enough may be so after this.
 DECLINED_FOR = timedelta(milliseconds=500)
 
@@ -127,10 +129,14 @@ class Appetite:
         [1, 1, 0]
         >>> wanted = replace(wanted, is_slow=True)
         >>> [wanted.bells(live) for live in (1, 5, 7, 8)]
-        [4, 2, 1, 0]
+        [4, 2, 0, 0]
+
+        Of many places some are free at any time, between two claims.
         """
         free = max(0, self.places - live)
-        return max(min(claims, free), (free + 1) // 2 if self.is_slow else 0)
+        if not self.is_slow:
+            return min(claims, free)
+        return (free + 1) // 2 if free > self.places // PLACES_BETWEEN_CLAIMS else 0
 
     def shared(self, ready: int, live: int) -> "Appetite":
         """What is left of it where so many batches are ready for all.
