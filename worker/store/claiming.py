@@ -36,7 +36,7 @@ from worker.store.ranges import (
 )
 from worker.store.ringing import answer_and_ring, ring
 from worker.store.tables import Moment, batches, jobs, leases, targets
-from worker.store.transaction import Tx, is_one_of
+from worker.store.transaction import JOBS_AT_ONCE, Tx, is_one_of
 
 #: A target that answered a call within this is taken to be well.
 ANSWERS_WITHIN = timedelta(seconds=60)
@@ -199,8 +199,8 @@ def _serve(
         tx.execute(_NEXT_ROUND, {"of_target": row.name, "present": present})
     serve = _serving(has_arrays=tx.dialect.has_arrays)
     running: dict[int, Row[Any]] = {}
-    for start in range(0, len(served), 500):
-        given = {"of_jobs": served[start : start + 500], "next": present + 1, "now": now}
+    for start in range(0, len(served), JOBS_AT_ONCE):
+        given = {"of_jobs": served[start : start + JOBS_AT_ONCE], "next": present + 1, "now": now}
         running.update((one.seq, one) for one in tx.execute(serve, given))
     return running
 

@@ -32,13 +32,11 @@ from worker.store.tables import (
     targets,
 )
 from worker.store.totalling import decided_by, standing
-from worker.store.transaction import Tx, is_one_of, mark_values, moment_of
+from worker.store.transaction import JOBS_AT_ONCE, Tx, is_one_of, mark_values, moment_of
 
 #: How much of the last call's time enters the smoothed one.
 CALL_TIME_SHARE = 0.3
 MOST_BREACHES_KEPT = 10
-#: Jobs that are named in one statement.
-JOBS_AT_ONCE = 500
 #: A target of which nobody heard anything but good is written of so often.
 NEWS_LAST = timedelta(seconds=1)
 #: Of call times below this a claim takes as much as it may, whatever they are.

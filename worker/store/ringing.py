@@ -49,7 +49,7 @@ def _hearing(insert: Callable[[Any], Any]) -> Any:
     return new.on_conflict_do_update(index_elements=[bells.c.target], set_=heard)
 
 
-def is_unheard(tx: Tx, target: str) -> bool:
+def is_rung(tx: Tx, target: str) -> bool:
     """Whether a bell rings already, as far as can be seen without waiting for anybody."""
     clock, given = tx.moment()
     row = tx.execute(_known(clock), {**given, "of_target": target}).one()
@@ -66,7 +66,7 @@ def may_ring(tx: Tx, target: str) -> bool:
 
 @cache
 def _known(clock: str) -> Any:
-    """The statement of `is_unheard`, made once."""
+    """The statement of `is_rung`, made once."""
     asked = select(moment_of(clock).label("now")).cte("asked")
     of_target = asked.outerjoin(bells, bells.c.target == bindparam("of_target"))
     return select(asked.c.now, bells.c.rung_at).select_from(of_target)

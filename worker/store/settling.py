@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Row, any_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Row, insert, select, update
 
 from api_adapters.base import Verdict
 from worker.job import JobId, JobState
@@ -16,10 +16,7 @@ from worker.store.base import Closing, Settled
 from worker.store.ending import check_sum, has_open_ranges
 from worker.store.reading import tallies_of
 from worker.store.tables import batches, events, jobs
-from worker.store.transaction import Tx
-
-#: Jobs that are named in one statement.
-JOBS_AT_ONCE = 500
+from worker.store.transaction import JOBS_AT_ONCE, Tx, is_one_of
 
 #: States in which a job is closed as soon as no range of it is open.
 _AT_WORK = (JobState.RUNNING.value, JobState.PAUSED.value)
@@ -139,11 +136,6 @@ def _detail(tally: Mapping[Verdict, int]) -> str:
 
 def _is_one_of(tx: Tx, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
     """A condition that a column has one of these values."""
-    if tx.dialect.has_arrays:
-        # The same text for any number of them, which the server reads once.
-        is_one: ColumnElement[bool] = column == any_(
-            bindparam(None, list(values), ARRAY(column.type))
-        )
-        return is_one
-    among: ColumnElement[bool] = column.in_(values)
+    has_arrays = tx.dialect.has_arrays
+    among: ColumnElement[bool] = is_one_of(column, "named", has_arrays=has_arrays, values=values)
     return among

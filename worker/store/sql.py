@@ -304,7 +304,7 @@ class SqlStore(Store):
 
     def may_ring(self, target: str) -> bool:
         with self._peek() as tx:
-            if ringing.is_unheard(tx, target):
+            if ringing.is_rung(tx, target):
                 return False
         # A bell that counts as not rung is rung again.
         with self._write(may_be_lost=True) as tx:

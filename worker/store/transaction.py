@@ -1,7 +1,7 @@
 """One transaction of the SQL store, and what its statements share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -118,16 +118,26 @@ def moment_of(clock: str) -> ColumnElement[Any]:
     return type_coerce(moment, Moment)
 
 
-def is_one_of(column: ColumnElement[Any], parameter: str, *, has_arrays: bool) -> Any:
-    """A condition that a column has one of the values of a parameter.
+def is_one_of(
+    column: ColumnElement[Any],
+    parameter: str,
+    *,
+    has_arrays: bool,
+    values: Sequence[Any] | None = None,
+) -> Any:
+    """A condition that a column has one of the values of a parameter, given with it or later.
 
     As an array it is the same text for any number of them, which the server
     reads once; without, no more than a few hundred may be named.
     """
+    given: dict[str, Any] = {} if values is None else {"value": list(values)}
     if has_arrays:
-        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
-    return column.in_(bindparam(parameter, expanding=True))
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type), **given))
+    return column.in_(bindparam(parameter, expanding=True, **given))
 
+
+#: Jobs that are named in one statement.
+JOBS_AT_ONCE = 500
 
 #: Made once, as are others that are run often: making one takes as long as running it.
 _NEW_EVENT = insert(events)
