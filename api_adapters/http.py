@@ -16,6 +16,7 @@ import httpcore2
 
 from api_adapters.answer import Answer
 from api_adapters.base import Deadline, Pace
+from api_adapters.connections import Connections
 from api_adapters.deadline import Call, DeadlineBackend, calling, is_calling
 from api_adapters.errors import CallFailed, Hopeless, Refused, Transient
 from api_adapters.request import Link, Request
@@ -49,7 +50,7 @@ class Http:
         self._pace = pace
         self._max_connections = max_connections
         self._base = urlsplit(settings.base_url)
-        self._pool: httpcore2.ConnectionPool | None = None
+        self._connections: Connections | None = None
         self._opening = threading.Lock()
 
     def send(self, request: Request, *, until: Deadline) -> Answer:
@@ -90,9 +91,9 @@ class Http:
     def close(self) -> None:
         """Close the connections."""
         with self._opening:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+            if self._connections is not None:
+                self._connections.close()
+                self._connections = None
 
     def _exchange(self, request: Request, until: Deadline, *, may_run: bool) -> Answer:
         place = f"{self._address} {request.route}"
@@ -100,13 +101,13 @@ class Http:
         self._pace.enter(until)
         if until.seconds_left <= 0:
             raise Transient(f"{place}: no time was left to send it", may_have_run=False)
-        pool = self._open()
+        connections = self._open()
+        secret = request.headers.get("authorization", "")
         with calling(until) as call:
-            wire.extensions["timeout"] = {"pool": until.seconds_left}
             try:
-                response = pool.handle_request(wire)
-                secret = request.headers.get("authorization", "")
-                return self._read(response, call, place, may_run=may_run, secret=secret)
+                with connections.one(until) as connection:
+                    response = connection.handle_request(wire)
+                    return self._read(response, call, place, may_run=may_run, secret=secret)
             except _FOREIGN as error:
                 # The library's own words may quote what was on the wire.
                 raise _fault(error, call, place, may_run=may_run) from None
@@ -160,14 +161,15 @@ class Http:
                     may_have_run=False,
                     closes_target=True,
                 )
-        url = httpcore2.URL(
+        url = self._url(self._target(request, place))
+        return httpcore2.Request(request.method, url, headers=list(headers.items()), content=body)
+
+    def _url(self, target: str) -> httpcore2.URL:
+        return httpcore2.URL(
             scheme=self._base.scheme,
             host=self._base.hostname or "",
             port=self._base.port,
-            target=self._target(request, place),
-        )
-        return httpcore2.Request(
-            request.method, url, headers=list(headers.items()), content=body, extensions={}
+            target=target,
         )
 
     def _target(self, request: Request, place: str) -> str:
@@ -188,19 +190,19 @@ class Http:
     def _address(self) -> str:
         return f"{self._base.scheme}://{self._base.netloc}"
 
-    def _open(self) -> httpcore2.ConnectionPool:
+    def _open(self) -> Connections:
         with self._opening:
-            if self._pool is None:
+            if self._connections is None:
                 _silence()
                 proxy = self._settings.proxy
-                self._pool = httpcore2.ConnectionPool(
+                pool = httpcore2.ConnectionPool(
                     ssl_context=self._trust() if self._base.scheme == "https" else None,
                     proxy=httpcore2.Proxy(proxy) if proxy else None,
-                    max_connections=self._max_connections,
                     keepalive_expiry=IDLE_SECONDS,
                     network_backend=DeadlineBackend(),
                 )
-            return self._pool
+                self._connections = Connections(pool, self._url("/").origin, self._max_connections)
+            return self._connections
 
     def _trust(self) -> ssl.SSLContext:
         context = httpcore2.default_ssl_context()
