@@ -15,6 +15,9 @@ from kombu.transport.virtual.base import Channel
 
 log = logging.getLogger("deletions.messages")
 
+#: What kombu takes for a body that travels as it is, in any case of letters.
+_PLAIN = "utf-8"
+
 
 def read_envelopes_carefully() -> None:
     """Let this process drop what is no envelope."""
@@ -56,7 +59,11 @@ def _can_be_read(body: str, encoding: Any) -> bool:
     """Whether a body is encoded as it says."""
     if not encoding:
         return True
-    codec = Channel.codecs.get(encoding) if isinstance(encoding, str) else None
+    if not isinstance(encoding, str):
+        return False
+    if encoding.lower() == _PLAIN:
+        return True
+    codec = Channel.codecs.get(encoding)
     try:
         return codec is not None and codec.decode(body) is not None
     # Each codec has errors of its own.
