@@ -1,9 +1,10 @@
 """What of a target is ready, whether it waits for more, and how much of it one claim takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Row, bindparam, case, func, or_, select, type_coerce
@@ -11,10 +12,9 @@ from sqlalchemy import Row, bindparam, case, func, or_, select, type_coerce
 from worker.batch import BatchState
 from worker.job import JobState
 from worker.store.base import Appetite, Busy
-from worker.store.ranges import is_ready, open_count, ready_of
+from worker.store.ranges import is_ready, ready_of
 from worker.store.tables import (
-    OPEN_STRAYS,
-    STRAY_COLUMNS,
+    OPEN_ITEMS,
     Moment,
     batches,
     jobs,
@@ -84,11 +84,11 @@ class Waiting:
 
 def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetime) -> timedelta:
     """How long these are to wait for others with which they share a call."""
-    if not ready or wanted.call_items == 1:
+    if not ready or wanted.call_items == 1 or _fill_a_call(ready, wanted):
         return timedelta()
     came = [max(row.not_before, row.job_released_at or row.not_before) for row in ready]
     waiting = Waiting(
-        sum(map(open_count, ready)),
+        sum(row.open_items for row in ready),
         min(came),
         max(came),
         min(row.job for row in ready),
@@ -96,6 +96,12 @@ def gathers(ready: Sequence[Row[Any]], wanted: Appetite, live: int, now: datetim
         sum(row.company is not None for row in ready),
     )
     return _wait(waiting, wanted, live, now)
+
+
+def _fill_a_call(ready: Iterable[Row[Any]], wanted: Appetite) -> bool:
+    """Whether the first of them do, which is soon told of large jobs."""
+    counts = accumulate(row.open_items for row in ready)
+    return any(count >= wanted.call_items for count in counts)
 
 
 def _wait(waiting: Waiting, wanted: Appetite, live: int, now: datetime) -> timedelta:
@@ -120,12 +126,10 @@ def _summing() -> Any:
     target: Any = bindparam("of_target")
     released = func.coalesce(jobs.c.released_at, batches.c.not_before)
     came = case((released > batches.c.not_before, released), else_=batches.c.not_before)
-    strayed = sum((batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS])
-    outside = case((batches.c.verdict.is_(None), batches.c["items"] - strayed), else_=0)
     some = (
         ready_of(target, now, jobs.c.fingerprint == bindparam("of_fingerprint"))
         .with_only_columns(
-            (outside + batches.c[OPEN_STRAYS]).label("open"),
+            OPEN_ITEMS.label("open"),
             type_coerce(came, Moment).label("came"),
             batches.c.job,
             batches.c.company,
@@ -212,7 +216,7 @@ def ready_batches(
     calls = hands * wanted.calls
     rows = _ready_rows(tx, target, fingerprint, now, calls + 1)
     room = calls * wanted.call_items
-    if len(rows) == calls + 1 and sum(map(open_count, rows)) <= room:
+    if len(rows) == calls + 1 and sum(row.open_items for row in rows) <= room:
         return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
     return rows
 
@@ -220,7 +224,7 @@ def ready_batches(
 def _ready_rows(
     tx: Tx, target: str, fingerprint: str, now: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """At most so many ready batches in the order of their turn."""
+    """At most so many ready batches in the order of their turn, with their `open_items`."""
     asked = _ready_of_turn(has_lateral=tx.dialect.has_lateral)
     given = {"of_target": target, "of_fingerprint": fingerprint, "moment": now, "most": most}
     rows: Sequence[Row[Any]] = tx.execute(asked, given).all()
@@ -233,14 +237,16 @@ def _ready_of_turn(*, has_lateral: bool) -> Any:
     now: Any = bindparam("moment", type_=Moment)
     most: Any = bindparam("most")
     ready: Any = batches
+    columns: list[Any] = [batches, OPEN_ITEMS.label("open_items")]
     if has_lateral:
         # PostgreSQL would read and sort all that is ready of the first job.
-        of_job = select(batches).where(batches.c.job == jobs.c.seq, is_ready(now))
+        of_job = select(*columns).where(batches.c.job == jobs.c.seq, is_ready(now))
         of_job = of_job.order_by(batches.c.not_before, batches.c.first).limit(most)
         ready = of_job.lateral("ready")
+        columns = [ready]
     return (
         select(
-            ready,
+            *columns,
             jobs.c.id.label("job_id"),
             jobs.c.round.label("job_round"),
             jobs.c.released_at.label("job_released_at"),
@@ -263,11 +269,10 @@ def take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]
     room = wanted.calls * wanted.call_items
     taken: list[Row[Any]] = []
     for row in ready:
-        open_items = open_count(row)
-        if taken and open_items > room:
+        if taken and row.open_items > room:
             break
         taken.append(row)
-        room -= open_items
+        room -= row.open_items
     return taken
 
 

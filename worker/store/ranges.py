@@ -22,16 +22,15 @@ from sqlalchemy import (
     tuple_,
 )
 
-from api_adapters.base import Verdict
 from worker.batch import Batch, BatchState, Claimed
 from worker.item import Mark, all_from_json
 from worker.job import JobId, JobState
 from worker.store.packing import NO_TEXTS, Texts
 from worker.store.paging import keys_of_stretches, texts_of
 from worker.store.tables import (
-    OPEN_STRAYS,
-    STRAY_COLUMNS,
+    STRAY_VERDICTS,
     batches,
+    counts_of_strays,
     jobs,
     protected,
     strays,
@@ -135,11 +134,7 @@ def _guarded(one: Claimed, kept: set[tuple[int, int]]) -> Claimed:
 
 def batch_of(row: Row[Any]) -> Batch:
     """A row of `batches`, joined with its job's id, as a thing."""
-    counts: dict[Verdict | None, int] = {
-        verdict: getattr(row, name) for verdict, name in STRAY_COLUMNS.items() if getattr(row, name)
-    }
-    if getattr(row, OPEN_STRAYS):
-        counts[None] = getattr(row, OPEN_STRAYS)
+    counts = counts_of_strays(row)
     return Batch(
         job=JobId(row.job_id),
         seq=row.job,
@@ -150,15 +145,10 @@ def batch_of(row: Row[Any]) -> Batch:
         failures=row.failures,
         company=row.company,
         told_to_wait=row.told_to_wait,
-        strays=counts,
+        strays={one: count for one, count in zip(STRAY_VERDICTS, counts, strict=True) if count}
+        if any(counts)
+        else {},
     )
-
-
-def open_count(row: Row[Any]) -> int:
-    """How many items of a range have no outcome."""
-    strayed = sum(getattr(row, name) for name in STRAY_COLUMNS.values())
-    outside = 0 if row.verdict else row.items - strayed - getattr(row, OPEN_STRAYS)
-    return int(outside + getattr(row, OPEN_STRAYS))
 
 
 def change_ranges(

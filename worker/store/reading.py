@@ -22,11 +22,12 @@ from worker.store.packing import NO_TEXTS, Place
 from worker.store.paging import is_more, items_beyond, reach, texts_of
 from worker.store.ranges import is_ready
 from worker.store.tables import (
-    OPEN_STRAYS,
     PLACES_OF_A_PAGE,
     STRAY_COLUMNS,
+    STRAYED,
     batches,
     bells,
+    counts_of_strays,
     events,
     jobs,
     leases,
@@ -50,9 +51,8 @@ def tallies_of(
     tx: Tx, seqs: Iterable[int], are_theirs: ColumnElement[bool]
 ) -> dict[int, dict[Verdict, int]]:
     """Items by verdict of jobs: sums over their ranges and the counts of their strays."""
-    strayed = sum((batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS])
     sums = [func.sum(batches.c[name]).label(name) for name in STRAY_COLUMNS.values()]
-    plain = func.sum(batches.c["items"] - strayed).label("plain")
+    plain = func.sum(batches.c["items"] - STRAYED).label("plain")
     tallies = {seq: empty_tally() for seq in seqs}
     for row in tx.execute(
         select(batches.c.job, batches.c.verdict, plain, *sums)
@@ -217,7 +217,7 @@ def _read(
 
 def _has_strays(row: Row[Any]) -> bool:
     """Whether some outcome of a range is not the range's."""
-    return any(getattr(row, name) for name in (*STRAY_COLUMNS.values(), OPEN_STRAYS))
+    return any(counts_of_strays(row))
 
 
 def _mixed(

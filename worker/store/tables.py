@@ -6,12 +6,14 @@ them alike; the view `outcomes` shows them to people.
 """
 
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Dialect,
     Index,
     Integer,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    case,
     text,
 )
 
@@ -254,6 +257,9 @@ prints = Table(
 #: Counts of a range's strays: one column a verdict, and one for the open ones.
 STRAY_COLUMNS = {verdict: f"strays_{verdict.value}" for verdict in Verdict}
 OPEN_STRAYS = "strays_open"
+#: The same of a row that was read, and whose counts they are: None of the open ones.
+counts_of_strays = attrgetter(*STRAY_COLUMNS.values(), OPEN_STRAYS)
+STRAY_VERDICTS: tuple[Verdict | None, ...] = (*STRAY_COLUMNS, None)
 
 batches = Table(
     "batches",
@@ -291,6 +297,16 @@ batches = Table(
     ),
     Index("batches_by_verdict", "job", "verdict", "first"),
     sqlite_with_rowid=False,
+)
+
+#: How many items of a range have an outcome of their own, or are open by themselves.
+STRAYED: ColumnElement[int] = sum(
+    (batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS]
+)
+#: How many items of a range have no outcome.
+OPEN_ITEMS: ColumnElement[int] = (
+    case((batches.c.verdict.is_(None), batches.c["items"] - STRAYED), else_=0)
+    + batches.c[OPEN_STRAYS]
 )
 
 strays = Table(

@@ -24,9 +24,11 @@ from worker.store.tables import (
     CALL_TOTALS,
     ITEM_TOTALS,
     LENGTH_TOTALS,
-    OPEN_STRAYS,
     STRAY_COLUMNS,
+    STRAY_VERDICTS,
+    STRAYED,
     batches,
+    counts_of_strays,
     totals,
 )
 
@@ -34,7 +36,6 @@ from worker.store.tables import (
 PARTS = 64
 
 _MICROSECOND = timedelta(microseconds=1)
-_STRAYED = sum((batches.c[name] for name in STRAY_COLUMNS.values()), batches.c[OPEN_STRAYS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,13 @@ def _addition(insert: Callable[[Any], Any], names: tuple[str, ...]) -> Any:
 
 def decided_by(row: Row[Any], one: Returned) -> Counter[Verdict]:
     """The items of a range that have their verdict only now; `row` is as it was before."""
-    before = _tally(row.verdict, row.items, {v: getattr(row, c) for v, c in _STRAYS})
+    counts = dict(zip(STRAY_VERDICTS, counts_of_strays(row), strict=True))
+    before = _tally(row.verdict, row.items, counts)
     # A verdict that stands is not overwritten.
     verdict = row.verdict or one.batch.mark.verdict
     after = _tally(verdict, one.batch.items, one.batch.strays)
     after.subtract(before)
     return after
-
-
-_STRAYS: tuple[tuple[Verdict | None, str], ...] = (*STRAY_COLUMNS.items(), (None, OPEN_STRAYS))
 
 
 def _tally(
@@ -116,7 +115,7 @@ def _tally(
 def standing(execute: Callable[[Any], Any], seq: int, firsts: Sequence[int]) -> "Standing":
     """How some ranges of a job stand, counted."""
     sums = [func.sum(batches.c[name]).label(name) for name in STRAY_COLUMNS.values()]
-    plain = func.sum(batches.c["items"] - _STRAYED).label("plain")
+    plain = func.sum(batches.c["items"] - STRAYED).label("plain")
     is_open = case((batches.c.state != BatchState.DONE.value, 1), else_=0)
     number = func.sum(is_open).label("is_open")
     found = execute(
