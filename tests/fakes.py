@@ -28,9 +28,10 @@ from api_adapters.base import (
 from api_adapters.errors import BadItem, BadQuery, Refused, Transient
 from api_adapters.settings import TargetSettings
 from tests.factories import Clock, some_id
+from worker.deleting import Slice
 from worker.desk import Desk
 from worker.errors import StoreUnavailable
-from worker.executor import Executor, Slice
+from worker.executor import Executor
 from worker.finder import Finder
 from worker.insisting import Insistence
 from worker.item import Outcome

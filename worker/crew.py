@@ -10,8 +10,8 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Self
 
+from worker.deleting import Slice
 from worker.errors import StoreUnavailable
-from worker.executor import Slice
 from worker.slots import Slot, Slots
 
 log = logging.getLogger("deletions.crew")

@@ -19,7 +19,7 @@ LONGEST = 300
 #: Longer modules, each with its reason.
 LONGER = {
     "worker/client.py": "one file that applications copy",
-    "worker/executor.py": "one pipeline: claim, call, judge, record",
+    "worker/deleting.py": "one pipeline: call, judge, record",
     "worker/tasks.py": "every task and what follows it, the one edge to Celery",
     "worker/store/base.py": "the port: mostly its promises in words",
     "worker/store/memory.py": "the port's twin: a short method for each of its many",

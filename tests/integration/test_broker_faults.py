@@ -23,9 +23,9 @@ from tests.acceptance.fire.store import Database
 from tests.integration.ledger import disagreements
 from tests.integration.service import Service, Target, wait_until
 from worker.client import DeletionClient
+from worker.deleting import LEASE_MARGIN
 from worker.embedded.commands import worker_command
 from worker.environment import BROKER_URL, RESULT_BACKEND_URL, STORE_URL, socket_path
-from worker.executor import LEASE_MARGIN
 
 pytestmark = pytest.mark.soak
 

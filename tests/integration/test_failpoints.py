@@ -22,9 +22,9 @@ from tests.integration.ledger import disagreements
 from tests.integration.service import Service, Target, wait_until
 from tests.postgres import database
 from worker.client import DeletionClient, JobStatus, _Request
+from worker.deleting import LEASE_MARGIN
 from worker.embedded.commands import worker_command
 from worker.environment import STORE_URL
-from worker.executor import LEASE_MARGIN
 from worker.planner import PLANNING_LASTS
 
 pytestmark = pytest.mark.soak

@@ -9,6 +9,7 @@ doubt and bells are explained in the README under "Why it is built so".
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, NewType, Protocol
 
 from api_adapters.base import Verdict, Warned
@@ -33,7 +34,7 @@ SETTLING_TAKES = timedelta(seconds=5)
 #: A bell that nobody answered for so long may be rung again.
 BELL_PATIENCE = timedelta(seconds=5)
 #: Of so many places of a slow target one may be free because its claim has just ended.
-PLACES_BETWEEN_CLAIMS = 8
+PLACES_BETWEEN_CLAIMS = 16
 #: A bell that somebody came to who was busy enough may be so after this.
 DECLINED_FOR = timedelta(milliseconds=500)
 
@@ -117,6 +118,8 @@ class Appetite:
     patience: timedelta = timedelta()
     #: Whether calls are so long that many are wanted at once.
     is_slow: bool = False
+    #: By what share the first of several hands takes less than the last.
+    spread: float = 0.0
 
     def bells(self, live: int, *, claims: int = 1) -> int:
         """How many others some claims call for, with which now so many live.
@@ -127,9 +130,9 @@ class Appetite:
         >>> wanted = Appetite(call_items=100, calls=10, places=8, least=2)
         >>> [wanted.bells(live) for live in (1, 7, 8)]
         [1, 1, 0]
-        >>> wanted = replace(wanted, is_slow=True)
-        >>> [wanted.bells(live) for live in (1, 5, 7, 8)]
-        [4, 2, 0, 0]
+        >>> wanted = replace(wanted, places=16, is_slow=True)
+        >>> [wanted.bells(live) for live in (1, 9, 15, 16)]
+        [8, 4, 0, 0]
 
         Of many places some are free at any time, between two claims.
         """
@@ -138,20 +141,42 @@ class Appetite:
             return min(claims, free)
         return (free + 1) // 2 if free > self.places // PLACES_BETWEEN_CLAIMS else 0
 
-    def shared(self, ready: int, live: int) -> "Appetite":
+    def shared(self, ready: int, live: int, leased: int = 0) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 
-        Those that are at work by now have on average half of such a claim still
-        to do: with a share of that too, all places end at about the same time.
+        On a slow target all places are to have the same of what is still to do,
+        so that they end at about the same time: of what is `leased`, half is done.
 
-        >>> wanted = Appetite(call_items=100, calls=10, places=32, least=2)
+        >>> wanted = Appetite(call_items=100, calls=40, places=32, least=2, is_slow=True)
         >>> [wanted.shared(ready, live=0).calls for ready in (10_000, 160, 40)]
-        [10, 5, 2]
+        [40, 5, 2]
+        >>> wanted.shared(80, live=31, leased=31 * 6).calls
+        6
+
+        Few work on a quick one, who have on average half of such a claim still
+        to do, and share that too.
+
+        >>> wanted = replace(wanted, is_slow=False)
         >>> wanted.shared(80, live=31).calls
         4
         """
         share = 2 * ready // (2 * self.places - live)
-        return replace(self, calls=max(min(self.calls, share), min(self.calls, self.least)))
+        if self.is_slow:
+            share = ceil((ready + leased / 2) / self.places)
+        calls = max(min(self.calls, share), min(self.calls, self.least))
+        return replace(self, calls=calls, spread=self.spread if calls == self.calls else 0.0)
+
+    def of_hand(self, number: int, *, hands: int) -> "Appetite":
+        """What one hand takes of several that claim together, counted from 0.
+
+        Those that take the same end at the same moment, and claim together ever after.
+
+        >>> wanted = Appetite(call_items=100, calls=10, places=8, least=2, spread=0.8)
+        >>> [wanted.of_hand(number, hands=5).calls for number in range(5)]
+        [4, 5, 7, 8, 10]
+        """
+        less = self.spread * (1 - (number + 1) / hands)
+        return replace(self, calls=max(1, round(self.calls * (1 - less))))
 
     def gathers(self, oldest: datetime, newest: datetime, now: datetime) -> timedelta:
         """How long batches that fill no call are to wait for more of their kind.

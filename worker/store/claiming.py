@@ -21,12 +21,12 @@ from worker.job import JobId, JobState
 from worker.store.base import Appetite, Busy, Claim, LeaseId
 from worker.store.choosing import (
     MOST_BATCHES,
-    gathers,
     ready_batches,
     seen,
     take_some,
     until_ready,
 )
+from worker.store.gathering import gathers
 from worker.store.ranges import (
     change_ranges,
     claimed_of,
@@ -99,7 +99,7 @@ def claim(
     if live >= wanted.places:
         return Busy()
     if stands.ready is not None:
-        wanted = wanted.shared(stands.ready, live)
+        wanted = wanted.shared(stands.ready, live, stands.leased)
     # Jobs take turns from claim to claim, and protected keys are looked for while
     # all who work on the target wait.
     is_simple = stands.is_one_job and not stands.has_protected
@@ -159,7 +159,7 @@ def _shares(
     while ready and len(shares) < hands:
         if wait := gathers(ready, wanted, live + len(shares), now):
             return shares or Busy(wait)
-        shares.append(take_some(ready, wanted))
+        shares.append(take_some(ready, wanted.of_hand(len(shares), hands=hands)))
         ready = ready[len(shares[-1]) :]
     return shares
 

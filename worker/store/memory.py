@@ -432,15 +432,19 @@ class MemoryStore(Store):
             if row.circuit.is_open:
                 wants = replace(wants, calls=1, places=1)
             if wants.calls > wants.least:
-                live = len(self._rows.live_leases(target, now))
-                wants = wants.shared(self._due(target, fingerprint, now), live)
+                held = self._rows.live_leases(target, now)
+                leased = sum(len(self._rows.leased(lease)) for lease in held)
+                due = self._due(target, fingerprint, now)
+                wants = wants.shared(due, len(held), leased)
             is_simple = not held_keys(self._rows, target, now) and self._is_one_job(
                 target, fingerprint, now
             )
-            while len(claims) < (hands if is_simple else 1):
+            places = wants.places - len(self._rows.live_leases(target, now))
+            most = max(1, min(hands, places)) if is_simple else 1
+            while len(claims) < most:
                 one = self._claim(
                     target,
-                    wants,
+                    wants.of_hand(len(claims), hands=most),
                     tolerance,
                     fingerprint=fingerprint,
                     holder=holder,

@@ -17,12 +17,12 @@ from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import (
-    choosing,
     claiming,
     copying,
     ending,
     finding,
     forgetting,
+    gathering,
     landing,
     looking,
     measuring,
@@ -247,7 +247,7 @@ class SqlStore(Store):
     ) -> Sequence[Claim | Busy]:
         if not is_sure:
             with self._peek() as tx:
-                if (busy := choosing.glance(tx, target, fingerprint, appetite)) is not None:
+                if (busy := gathering.glance(tx, target, fingerprint, appetite)) is not None:
                     return [busy] * hands
         with self._write() as tx:
             taken = claiming.claim(

@@ -87,7 +87,7 @@ class Deployment(Opened):
     @property
     def lease(self) -> timedelta:
         """How long what a lost worker had claimed stays its own, at most."""
-        from worker.executor import LEASE_MARGIN
+        from worker.deleting import LEASE_MARGIN
 
         return LEASE_MARGIN + timedelta(seconds=2)
 

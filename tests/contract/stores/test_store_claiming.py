@@ -342,6 +342,29 @@ def test_several_hands_take_what_each_would_take_after_the_other(
     assert store.settle(job) is not None
 
 
+def test_hands_that_begin_together_end_apart(store: Store, steps: Steps) -> None:
+    steps.running(400)
+    wants = replace(appetite(call_items=10, calls=8, places=9), spread=0.5)
+
+    taken = claim_many(store, wants, hands=4)
+
+    assert [len(one.batches) for one in taken if isinstance(one, Claim)] == [5, 6, 7, 8]
+
+
+def test_all_places_of_a_slow_target_have_the_same_left_to_do(store: Store, steps: Steps) -> None:
+    steps.running(320)
+    wants = replace(appetite(call_items=10, calls=20, places=4, is_slow=True), least=1, spread=0.5)
+
+    first, second = claim_many(store, wants, hands=2)
+    third = steps.claim(wants)
+
+    # Of 32 calls an even share of eight; of the 16 that are taken by then, half
+    # count as done.
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    assert [len(one.batches) for one in (first, second, third)] == [8, 8, 6]
+
+
 def test_where_jobs_take_turns_one_hand_takes_something(store: Store, steps: Steps) -> None:
     big, small = steps.running(400), steps.running(["small"])
     wants = appetite(call_items=10, calls=2, places=4)

@@ -5,8 +5,8 @@ from threading import Event, Semaphore
 import pytest
 
 from worker.crew import Crew
+from worker.deleting import Slice
 from worker.errors import StoreUnavailable
-from worker.executor import Slice
 from worker.slots import KEPT_FOR_CONTROL, Slot, Slots
 
 

@@ -23,6 +23,7 @@ from tests.fakes import (
 from worker.batch import Returned
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.job import JobId, JobState
+from worker.slots import Slot, Slots
 from worker.store.base import Noted, Record, Who
 
 
@@ -347,7 +348,7 @@ def test_a_claim_takes_what_a_second_is_enough_for_or_what_is_left() -> None:
 def test_claims_leave_work_for_all_places_of_their_target() -> None:
     house = House(max_items_per_call=4, max_in_flight=5)
 
-    assert claims_of(house, call_seconds=0.05)[:4] == [10, 8, 6, 5]
+    assert claims_of(house, call_seconds=0.05)[:4] == [10, 8, 7, 5]
 
 
 def test_slices_that_begin_together_do_not_end_their_claims_together() -> None:
@@ -747,7 +748,7 @@ def test_of_records_that_are_written_together_one_that_cannot_be_fails_alone(
     ]
     records = [Record(one.lease, [Returned(one.batches[0].batch)]) for one in claims]
 
-    answers = house.executor._record_for("crm", records)
+    answers = house.executor._deleter._record_for("crm", records)
 
     assert [type(one) for one in answers] == [Noted, ValueError]
     assert asked == [2, 1, 1]
@@ -933,6 +934,27 @@ def test_a_claim_of_long_calls_calls_for_others_of_its_process(house: House) -> 
     # Of three free places half, one of them by message.
     assert called == [1]
     assert house.bells.rung == ["crm"]
+
+
+def test_others_are_called_for_once_a_slot_can_be_found_for_them(house: House) -> None:
+    house.adapter.on_call = lambda: house.clock.advance(SECOND)
+    house.submitted(["slow"])
+    house.work_off()
+    house.submitted(keys(8))
+    slots = Slots(8)
+    with slots.work("crm") as place:
+        assert isinstance(place, Slot)
+        # So far it was seen to wait for nothing.
+        slots.note(place, calls=1, calling=0.0, working=0.1)
+        found: list[bool] = []
+
+        def crew(_: int) -> None:
+            with slots.work("crm") as other:
+                found.append(isinstance(other, Slot))
+
+        house.executor.run("crm", is_over=after(1), place=place, crew=crew)
+
+    assert found == [True]
 
 
 def test_who_was_called_for_otherwise_leaves_the_bell_unanswered(house: House) -> None:

@@ -13,6 +13,7 @@ from worker.explaining import Explanation, explain
 from worker.job import JobId
 from worker.requests import Submit
 from worker.store.base import Who
+from worker.wanting import want
 
 
 def why(house: House, job: JobId) -> Explanation:
@@ -93,7 +94,7 @@ def working(house: House) -> JobId:
         fingerprint=house.targets["crm"].fingerprint,
         holder="w1",
         lasting=MINUTE,
-        appetite=lambda _: house.executor._appetite(house.targets["crm"], None),
+        appetite=lambda _: want(house.targets["crm"], None),
     )
     return job
 

@@ -21,8 +21,8 @@ from tests.contract.stores.makers import make_memory, make_sqlite
 from tests.factories import MINUTE, SECOND, Clock, appetite, chunk_of, keys, some_id
 from tests.fakes import FindingAdapter, House, RungBells, found, lost, told_to_wait
 from worker.assembly import Deployment
+from worker.deleting import CLOSED_REST, LEASE_MARGIN
 from worker.duty import LOOK_EVERY, Duty, current
-from worker.executor import CLOSED_REST, LEASE_MARGIN
 from worker.job import JobId, JobState
 from worker.planner import PLANNING_LASTS
 from worker.requests import Submit

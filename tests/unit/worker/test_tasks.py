@@ -15,10 +15,10 @@ from kombu.exceptions import OperationalError
 from tests.factories import MINUTE, SECOND, keys, some_id
 from tests.fakes import AwayStore, FindingAdapter, House, RungBells
 from worker.assembly import Deployment
+from worker.deleting import Slice
 from worker.dispatcher import PromptDispatcher
 from worker.duty import Duty, current
 from worker.errors import DoesNotAddUp
-from worker.executor import Slice
 from worker.job import JobId, JobState
 from worker.quiet import UNREADABLE
 from worker.sections import PurgeSettings
