@@ -27,7 +27,7 @@ from worker.fields import bound
 from worker.guarding import kept_of
 from worker.insisting import Insistence
 from worker.job import JobId
-from worker.joining import Joined
+from worker.joining import Joined, together
 from worker.judging import Circumstances, judge
 from worker.retrying import RetryRules
 from worker.splitting import fill_calls
@@ -336,18 +336,7 @@ class Deleter:
 
     def _record_for(self, _: str, records: Sequence[Record]) -> Sequence[Noted | Exception]:
         """Record for all threads that came by now; what cannot be written fails alone."""
-        try:
-            return self._store.record_many(records)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 (raised where it belongs)
-            if len(records) == 1:
-                return [error]
-        record = self._store.record
-        return [
-            _alone(partial(record, one.lease, one.returned, call=one.call, breaches=one.breaches))
-            for one in records
-        ]
+        return together(self._store.record_many, records, unless=StoreUnavailable)
 
     def _record(self, hand: Hand, done: Slice) -> None:
         """Write what became of the batches in hand. Raises LeaseLost."""
@@ -366,16 +355,6 @@ class Deleter:
 def lease_lasts(target: Target) -> timedelta:
     """How long a lease on a target lasts, from a claim or a renewal."""
     return target.limits.timeout + LEASE_MARGIN
-
-
-def _alone(record: Callable[[], Noted]) -> Noted | Exception:
-    """What comes of one record."""
-    try:
-        return record()
-    except StoreUnavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 (raised where it belongs)
-        return error
 
 
 def _named(call: Sequence[Claimed]) -> dict[str, Any]:

@@ -95,3 +95,27 @@ class Joined(Generic[Wish, Answer]):
                 return
             waiting[0].leads = True
             waiting[0].is_called.set()
+
+
+def together(
+    ask: Callable[[Sequence[Wish]], Sequence[Answer]],
+    wishes: Sequence[Wish],
+    *,
+    unless: type[Exception],
+) -> Sequence[Answer | Exception]:
+    """What comes of some wishes; where asking for all fails, each is asked for alone.
+
+    What asking for one raises is its answer, but for what would meet all of
+    them alike.
+
+    >>> together(lambda some: [1 / one for one in some], [2, 0], unless=OSError)
+    [0.5, ZeroDivisionError('division by zero')]
+    """
+    try:
+        return ask(wishes)
+    except unless:
+        raise
+    except Exception as error:  # noqa: BLE001 (raised where it belongs)
+        if len(wishes) == 1:
+            return [error]
+    return [answer for one in wishes for answer in together(ask, [one], unless=unless)]

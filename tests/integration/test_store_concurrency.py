@@ -4,19 +4,29 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api_adapters.base import Verdict
 from tests.contract.stores.steps import Steps, adds_up
-from tests.factories import appetite, chunk_of, keys, new_job
+from tests.factories import (
+    appetite,
+    chunk_of,
+    keys,
+    landed,
+    new_job,
+    refused_at_the_door,
+)
 from tests.integration.stores import at_once, empty_store, in_processes
 from worker.errors import RefusedRequest
 from worker.item import digest_of_key
 from worker.job import Job, JobId, JobState
-from worker.store.base import Appetite, Claim, LeaseId, Protected, Sealed, Who
+from worker.store.base import Appetite, Claim, Cut, LeaseId, Protected, Sealed, Who
+from worker.store.entering import Submission
 from worker.store.sql import SqlStore
 
 PLACES = 8
@@ -270,6 +280,66 @@ def test_one_id_with_two_contents_is_taken_once(url: str, store: SqlStore) -> No
         assert isinstance(refused, RefusedRequest)
         assert refused.code == "job_conflict"
         assert store.job(new.id).items in {4, 5}
+
+
+def submission(names: list[str], **changes: Any) -> Submission:
+    """A job whose only chunk holds these items, cut into one range."""
+    return Submission(new_job(**changes), chunk_of(names), [Cut(0, len(names) - 1, len(names))])
+
+
+def test_submissions_that_are_written_together_are_each_answered(store: SqlStore) -> None:
+    known = submission(["a"])
+    store.submit(known.job, known.chunk, cuts=known.cuts)
+    new, uncut = submission(["b", "c"]), replace(submission(["d"]), cuts=())
+    other_content = replace(new, chunk=chunk_of(["x"]))
+    refused = Submission(new_job(), chunk_of([refused_at_the_door(0, "e"), landed(1, "f")]))
+
+    answers = store._submit_for("", [known, new, uncut, new, other_content, refused])
+
+    *taken, conflict, last = answers
+    assert all(isinstance(one, Job) for one in [*taken, last]), answers
+    assert isinstance(conflict, RefusedRequest)
+    assert conflict.code == "job_conflict"
+    ids = [one.job.id for one in (known, new, uncut, refused)]
+    states = [store.job(one).state.value for one in ids]
+    assert states == ["running", "running", "planning", "planning"]
+    assert [store.job(one).items for one in ids] == [1, 2, 1, 2]
+    told = [[event.kind for event in store.events(one, limit=9)] for one in ids]
+    both = ["job.planned", "job.submitted"]
+    assert told == [both, both, ["job.submitted"], ["job.submitted"]]
+    places = store.places(refused.job.id, after=-1, limit=9)
+    assert [is_open for _, _, is_open in places] == [False, True]
+    assert store.status(new.job.id).batches["ready"] == 1
+
+
+def test_one_submission_that_cannot_be_written_fails_alone(store: SqlStore) -> None:
+    good = submission(["a"])
+    # PostgreSQL takes no NUL, and nobody but a test gets one so far.
+    bad = submission(["b"], requested_by="\0")
+
+    taken, failed = store._submit_for("", [good, bad])
+
+    if isinstance(failed, Exception):
+        with pytest.raises(RefusedRequest, match="there is no job"):
+            store.job(bad.job.id)
+    assert isinstance(taken, Job)
+    assert store.job(good.job.id).items == 1
+
+
+def test_the_same_jobs_from_many_threads_are_there_once(url: str, store: SqlStore) -> None:
+    some = [submission([f"k{number}"]) for number in range(40)]
+
+    def submit_all(own: SqlStore) -> list[Job]:
+        with ThreadPoolExecutor(THREADS) as threads:
+            return list(
+                threads.map(lambda one: own.submit(one.job, one.chunk, cuts=one.cuts), some)
+            )
+
+    answers = at_once(url, *[submit_all] * 3)
+
+    assert [one for one in answers if isinstance(one, Exception)] == []
+    assert {status.job.id for status in store.jobs(limit=100)} == {one.job.id for one in some}
+    assert len(list(store.events(None, limit=1_000))) == 2 * len(some)
 
 
 def forget(url: str, name: str) -> int:

@@ -15,7 +15,7 @@ from worker.errors import LeaseLost
 from worker.job import Job, JobId, JobState
 from worker.store import paging
 from worker.store.base import Chunk
-from worker.store.landing import insert_landed
+from worker.store.entering import insert_landed
 from worker.store.printing import of_job
 from worker.store.tables import jobs, prints, targets
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
@@ -56,7 +56,7 @@ def land_found(tx: Tx, job: JobId, chunk: Chunk, holder: str) -> None:
     reached = paging.last_of(tx, row.seq)
     if reached is not None and reached >= chunk.first:
         return
-    insert_landed(tx, row.seq, chunk, now)
+    insert_landed(tx, [(row.seq, chunk, now)])
     count = jobs.c["items"] + chunk.count
     tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(items=count, fed_at=now))
 

@@ -1,55 +1,28 @@
-"""How jobs and their items come into the store."""
+"""How jobs are opened, and their items land in chunks."""
 
-import json
-from collections.abc import Callable
 from datetime import datetime
-from functools import cache
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
-from worker.store import packing, paging, printing
 from worker.store.base import Chunk, Sealed
+from worker.store.entering import digest_of_chunk, insert_job, insert_landed
 from worker.store.origins import check_parent, check_plan, take_query
-from worker.store.tables import chunks, jobs, strays, targets
-from worker.store.transaction import Tx, as_job, job_row, locked_job_row, mark_values
+from worker.store.tables import chunks, jobs
+from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
 MOST_MISSING_TOLD = 100
-
-
-def submit(tx: Tx, job: NewJob, chunk: Chunk, *, is_planned: bool) -> tuple[Row[Any], bool]:
-    """Insert a job with its only chunk; a repeat answers the one that is there.
-
-    Also whether it is new. One that `is_planned` runs from here on: its ranges
-    follow in the same transaction.
-    """
-    counts: dict[str, Any] = {
-        "items": chunk.count,
-        "duplicates": chunk.given - chunk.count,
-        "chunks": 1,
-        "is_cut": is_planned,
-    }
-    state = JobState.RUNNING if is_planned else JobState.PLANNING
-    row, is_new = _insert_job(tx, job, state, **counts)
-    if is_new:
-        new = {"items": chunk.count, "bytes": chunk.size, "digest": chunk.digest}
-        tx.execute(_NEW_CHUNK, {"job": row.seq, "number": chunk.number, **new})
-        insert_landed(tx, row.seq, chunk, row.created_at)
-    elif _digest_of_chunk(tx, row.seq, 0) != chunk.digest or row.chunks != 1:
-        raise _conflict(job.id)
-    return row, is_new
 
 
 def open_job(tx: Tx, job: NewJob) -> Job:
     """Insert a job whose items follow, are found, or are copied from another job."""
     if job.plan is None and job.parent is None and job.query is None:
-        row, _ = _insert_job(tx, job, JobState.OPEN)
+        row, _ = insert_job(tx, job, JobState.OPEN)
         return as_job(row)
-    row, is_new = _insert_job(tx, job, JobState.PLANNING)
+    row, is_new = insert_job(tx, job, JobState.PLANNING)
     if is_new and job.plan is not None:
         check_plan(tx, job, job.plan)
     if is_new and job.parent is not None:
@@ -63,7 +36,7 @@ def open_job(tx: Tx, job: NewJob) -> Job:
 def append(tx: Tx, job: JobId, chunk: Chunk) -> int:
     """Insert a chunk with its items; a repeat changes nothing."""
     row = job_row(tx, job)
-    known = _digest_of_chunk(tx, row.seq, chunk.number)
+    known = digest_of_chunk(tx, row.seq, chunk.number)
     if known is None and _may_land(row, chunk.number):
         known = _land(tx, row, chunk, tx.now())
     if known is None:
@@ -98,62 +71,6 @@ def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
     return Sealed(JobState(job_row(tx, job).state), told)
 
 
-def _insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Row[Any], bool]:
-    """Insert a job unless its id is there; its row, held, and whether it is new."""
-    now = tx.now()
-    options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
-    values: dict[str, Any] = {
-        "id": job.id,
-        "target": job.target,
-        "fingerprint": job.fingerprint,
-        "state": state.value,
-        "dry_run": job.dry_run,
-        "plan": job.plan,
-        "parent": job.parent,
-        "leftovers": json.dumps(sorted(job.leftovers)) if job.parent else None,
-        "query": json.dumps(job.query, allow_nan=False) if job.query is not None else None,
-        "needs_approval": job.needs_approval,
-        "retain_for": job.retain_for,
-        "purge": job.purge,
-        "purge_digest": job.purge_digest,
-        "max_items": job.max_items,
-        "options": options,
-        "chunk_items": job.chunk_items,
-        "requested_by": job.requested_by,
-        "notify": job.notify,
-        "created_at": now,
-        "fed_at": now,
-        "released_at": now if state is JobState.RUNNING else None,
-        **counts,
-    }
-    new = _new_job(tx.dialect.insert, tuple(values), is_running=state is JobState.RUNNING)
-    made = tx.execute(new, values).first()
-    if made is None:
-        row = locked_job_row(tx, job.id)
-        if row.options != options:
-            raise _conflict(job.id)
-        return row, False
-    detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
-    tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
-    return made, True
-
-
-@cache
-def _new_job(insertion: Callable[[Any], Any], names: tuple[str, ...], *, is_running: bool) -> Any:
-    """The statement that inserts a job unless its id is there, made once.
-
-    One that runs from the start enters at its target's present round.
-    """
-    values: dict[str, Any] = {name: bindparam(name, type_=jobs.c[name].type) for name in names}
-    if is_running:
-        present = select(targets.c.round).where(targets.c.name == values["target"])
-        values["round"] = func.coalesce(present.scalar_subquery(), 0)
-    return insertion(jobs).values(**values).on_conflict_do_nothing().returning(jobs)
-
-
-_NEW_CHUNK = insert(chunks)
-
-
 def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     """Insert a chunk, its items and those refused at the door; its digest.
 
@@ -176,8 +93,8 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
         .returning(chunks.c.number)
     )
     if tx.first(new) is None:
-        return _digest_of_chunk(tx, seq, chunk.number) or ""
-    insert_landed(tx, seq, chunk, now)
+        return digest_of_chunk(tx, seq, chunk.number) or ""
+    insert_landed(tx, [(seq, chunk, now)])
     count = jobs.c["items"] + chunk.count
     still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
     fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
@@ -186,27 +103,9 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     return chunk.digest
 
 
-def insert_landed(tx: Tx, seq: int, chunk: Chunk, now: datetime) -> None:
-    """Insert a chunk's items, and strays for those refused at the door."""
-    paging.insert_rows(tx, list(packing.rows_of(seq, chunk.first, chunk.texts, chunk.keys)))
-    printing.insert_rows(tx, list(printing.rows_of(seq, chunk.first, chunk.keys)))
-    refused = [
-        {"job": seq, "position": position, **mark_values(refusal, now)}
-        for position, refusal in chunk.refusals.items()
-    ]
-    if refused:
-        tx.execute(insert(strays), refused)
-
-
 def _may_land(row: Row[Any], number: int) -> bool:
     """Whether the job still waits for this chunk."""
     return row.state == JobState.OPEN and (row.chunks is None or number < row.chunks)
-
-
-def _digest_of_chunk(tx: Tx, seq: int, number: int) -> str | None:
-    """The digest of a chunk that has landed."""
-    found = tx.first(select(chunks.c.digest).where(chunks.c.job == seq, chunks.c.number == number))
-    return found.digest if found else None
 
 
 def _check_seal(tx: Tx, row: Row[Any], wanted: int) -> None:
@@ -264,13 +163,4 @@ def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:
         "job_sealed",
         f"job {row.id} takes no more items: it is {row.state}",
         data={"job": row.id, "chunk": chunk.number, "state": row.state},
-    )
-
-
-def _conflict(job: JobId) -> RefusedRequest:
-    """The id stands for something else."""
-    return RefusedRequest(
-        "job_conflict",
-        f"job {job} is there already with other content: give a new job a new id",
-        data={"job": job},
     )

@@ -13,8 +13,9 @@ from api_adapters.base import Evidence
 from worker.batch import BatchState
 from worker.job import Job, JobId, JobState
 from worker.store import duplicates, paging
-from worker.store.base import Chunk, Cut, Part
+from worker.store.base import Cut, Part
 from worker.store.ending import end_unplanned
+from worker.store.entering import Entered
 from worker.store.ranges import reached_by_ranges
 from worker.store.tables import (
     OPEN_STRAYS,
@@ -145,24 +146,29 @@ def add_batches(tx: Tx, job: JobId, cuts: Sequence[Cut]) -> None:
             strays.c.job == row.seq, strays.c.position.between(cuts[0].first, cuts[-1].last)
         )
     )
-    _insert_ranges(tx, row, cuts, [(stray.position, stray.verdict) for stray in found])
+    known = [(stray.position, stray.verdict) for stray in found]
+    tx.dialect.insert_rows(tx.connection, batches, _ranges(tx, row, cuts, known))
 
 
-def add_first_batches(tx: Tx, row: Row[Any], cuts: Sequence[Cut], chunk: Chunk) -> None:
-    """The ranges of a job that landed in this transaction and runs from here on."""
-    refused = [
-        (item.position, item.refusal.verdict.value)
-        for item in chunk.items
-        if item.refusal is not None and item.refusal.verdict is not None
-    ]
-    _insert_ranges(tx, row, cuts, refused)
-    _note_planned(tx, row, row.created_at)
+def add_first_batches(tx: Tx, entered: Iterable[Entered]) -> None:
+    """The ranges of jobs that landed in this transaction and run from here on."""
+    ranges: list[tuple[Any, ...]] = []
+    for one in entered:
+        refused = [
+            (item.position, item.refusal.verdict.value)
+            for item in one.submission.chunk.items
+            if item.refusal is not None and item.refusal.verdict is not None
+        ]
+        ranges += _ranges(tx, one.row, one.submission.cuts, refused)
+        _note_planned(tx, one.row, one.row.created_at)
+    if ranges:
+        tx.dialect.insert_rows(tx.connection, batches, ranges)
 
 
-def _insert_ranges(
+def _ranges(
     tx: Tx, row: Row[Any], cuts: Sequence[Cut], found: Iterable[tuple[int, str | None]]
-) -> None:
-    """Insert ranges with the counts of their strays, each given as (position, verdict)."""
+) -> list[tuple[Any, ...]]:
+    """New ranges with the counts of their strays, each given as (position, verdict)."""
     firsts = [cut.first for cut in cuts]
     tallies: dict[int, Counter[str | None]] = {}
     for position, verdict in found:
@@ -174,7 +180,7 @@ def _insert_ranges(
         values = {**_NEW_RANGE, **own, "items": cut.items, **_strayed(cut, tallies.get(place))}
         rows.append(tuple(values.values()))
         tx.gained.add_range(row.target, values)
-    tx.dialect.insert_rows(tx.connection, batches, rows)
+    return rows
 
 
 #: What a range begins with, in the order of the columns and as they are kept.

@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 
 from api_adapters.base import Verdict
 from worker.job import JobId, JobState
 from worker.store.base import Closing, Settled
 from worker.store.ending import check_sum, has_open_ranges
 from worker.store.reading import tallies_of
-from worker.store.tables import batches, events, jobs
+from worker.store.tables import batches, jobs
 from worker.store.transaction import JOBS_AT_ONCE, Tx, is_one_of
 
 #: States in which a job is closed as soon as no range of it is open.
@@ -95,19 +95,10 @@ def _close(tx: Tx, held: Sequence[Row[Any]]) -> tuple[Settled, ...]:
                     tally=told,
                 )
             )
-    tx.execute(
-        insert(events),
-        [
-            {
-                "at": now,
-                "kind": "job.settled",
-                "job": row.id,
-                "target": row.target,
-                "detail": _detail(tallies[row.seq]),
-            }
-            for row in held
-        ],
-    )
+    for row in held:
+        named = {verdict.value: count for verdict, count in tallies[row.seq].items()}
+        detail = {"state": JobState.COMPLETED.value, "tally": named}
+        tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
     return tuple(
         Settled(JobId(row.id), row.target, JobState.COMPLETED, tallies[row.seq], row.notify)
         for row in held
@@ -126,12 +117,6 @@ def _tallies_of(tx: Tx, seqs: Sequence[int]) -> dict[int, dict[Verdict, int]]:
 def _told(tally: Mapping[Verdict, int]) -> str:
     """A tally as it stands in its job's row."""
     return json.dumps({verdict.value: count for verdict, count in tally.items()})
-
-
-def _detail(tally: Mapping[Verdict, int]) -> str:
-    """What the event of a closed job tells."""
-    named = {verdict.value: count for verdict, count in tally.items()}
-    return json.dumps({"state": JobState.COMPLETED.value, "tally": named})
 
 
 def _is_one_of(tx: Tx, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:

@@ -15,11 +15,13 @@ from worker.batch import Claimed, Returned
 from worker.errors import BadConfiguration, LeaseLost, StoreUnavailable
 from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
+from worker.joining import Joined, together
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import (
     claiming,
     copying,
     ending,
+    entering,
     finding,
     forgetting,
     gathering,
@@ -67,9 +69,13 @@ from worker.store.base import (
     Who,
 )
 from worker.store.dialect import Clock, Dialect
+from worker.store.entering import Entered, Submission
 from worker.store.postgresql import PostgresqlDialect
 from worker.store.sqlite import SqliteDialect
 from worker.store.transaction import Tx, as_job, job_row
+
+#: Larger jobs are submitted alone: a small one is not to wait for them.
+MOST_ITEMS_TOGETHER = 100
 
 
 def dialect_of(url: URL) -> Dialect:
@@ -92,6 +98,8 @@ class SqlStore(Store):
         """Open nothing yet; `clock` stands in for the database's own in tests."""
         self.dialect = dialect_of(make_url(url))
         self._clock = clock
+        # Their transaction costs more than what it writes.
+        self._submissions: Joined[Submission, Job | Exception] = Joined(self._submit_for)
 
     @contextmanager
     def _write(self, *, may_be_lost: bool = False) -> Iterator[Tx]:
@@ -99,7 +107,7 @@ class SqlStore(Store):
         with _telling(), self.dialect.writing(may_be_lost=may_be_lost) as connection:
             tx = Tx(connection, self.dialect, self._clock)
             yield tx
-            tx.gained.write(connection, self.dialect.insert)
+            tx.finish()
 
     @contextmanager
     def _read(self) -> Iterator[Tx]:
@@ -116,11 +124,28 @@ class SqlStore(Store):
     # -- how jobs come in ---------------------------------------------------
 
     def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
+        """A small one with those that come while another one is written."""
+        one = Submission(job, chunk, cuts)
+        if chunk.count <= MOST_ITEMS_TOGETHER:
+            taken = self._submissions("", one)
+        else:
+            (taken,) = self._submit_many([one])
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    def _submit_many(self, some: Sequence[Submission]) -> list[Job | Exception]:
+        """Submit several by one transaction; a refused one writes nothing."""
         with self._write() as tx:
-            row, is_new = landing.submit(tx, job, chunk, is_planned=bool(cuts))
-            if is_new and cuts:
-                planning.add_first_batches(tx, row, cuts, chunk)
-            return as_job(row)
+            taken = entering.submit(tx, some)
+            entered = [one for one in taken if isinstance(one, Entered)]
+            planned = [one for one in entered if one.is_new and one.submission.cuts]
+            planning.add_first_batches(tx, planned)
+            return [one if isinstance(one, Exception) else as_job(one.row) for one in taken]
+
+    def _submit_for(self, _: str, some: Sequence[Submission]) -> Sequence[Job | Exception]:
+        """Submit for all threads that came by now."""
+        return together(self._submit_many, some, unless=StoreUnavailable)
 
     def open(self, job: NewJob) -> Job:
         with self._write() as tx:

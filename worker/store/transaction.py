@@ -42,6 +42,14 @@ class Tx:
     clock: Clock | None
     #: What is added to the totals at the end, if it comes to that.
     gained: Gains = field(default_factory=Gains)
+    #: Events that are appended at the end, in one statement.
+    noted: list[dict[str, Any]] = field(default_factory=list)
+
+    def finish(self) -> None:
+        """Write what was kept for the end: what others wait for is held the shorter."""
+        if self.noted:
+            self.execute_all(_NEW_EVENT, self.noted)
+        self.gained.write(self.connection, self.dialect.insert)
 
     def now(self) -> datetime:
         """The moment of the store's clock; ask after waiting for a lock."""
@@ -62,6 +70,10 @@ class Tx:
     def execute(self, statement: Any, *args: Any) -> Any:
         """Run one statement."""
         return self.connection.execute(statement, *args)
+
+    def execute_all(self, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run one statement for rows; psycopg takes longer for a list of one than for one."""
+        self.execute(statement, rows[0] if len(rows) == 1 else list(rows))
 
     def first(self, statement: Executable) -> Row[Any] | None:
         """The first row, or None."""
@@ -96,8 +108,7 @@ class Tx:
         """Append one event."""
         who = who or Who()
         extra = {"reason": who.reason} if who.reason else {}
-        self.execute(
-            _NEW_EVENT,
+        self.noted.append(
             {
                 "at": now,
                 "kind": kind,
@@ -106,7 +117,7 @@ class Tx:
                 "os_user": who.os_user,
                 "by": who.by,
                 "detail": json.dumps({**extra, **(detail or {})}),
-            },
+            }
         )
 
 
