@@ -78,19 +78,7 @@ def _insert_chunks(tx: Tx, new: Collection[Entered]) -> None:
     if not new:
         return
     landed = [(one.row.seq, one.submission.chunk, one.row.created_at) for one in new]
-    tx.execute_all(
-        _NEW_CHUNK,
-        [
-            {
-                "job": seq,
-                "number": chunk.number,
-                "items": chunk.count,
-                "bytes": chunk.size,
-                "digest": chunk.digest,
-            }
-            for seq, chunk, _ in landed
-        ],
-    )
+    tx.execute_all(_NEW_CHUNK, [row_of_chunk(seq, chunk) for seq, chunk, _ in landed])
     insert_landed(tx, landed)
 
 
@@ -148,6 +136,17 @@ def _new_job(insertion: Callable[[Any], Any], names: tuple[str, ...], *, is_runn
 
 
 _NEW_CHUNK = insert(chunks)
+
+
+def row_of_chunk(seq: int, chunk: Chunk) -> dict[str, Any]:
+    """What is kept of a chunk that has landed."""
+    return {
+        "job": seq,
+        "number": chunk.number,
+        "items": chunk.count,
+        "bytes": chunk.size,
+        "digest": chunk.digest,
+    }
 
 
 def insert_landed(tx: Tx, landed: Iterable[tuple[int, Chunk, datetime]]) -> None:

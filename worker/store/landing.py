@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, or_, select, update
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
 from worker.store.base import Chunk, Sealed
-from worker.store.entering import digest_of_chunk, insert_job, insert_landed
+from worker.store.entering import digest_of_chunk, insert_job, insert_landed, row_of_chunk
 from worker.store.origins import check_parent, check_plan, take_query
 from worker.store.tables import chunks, jobs
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
@@ -82,13 +82,7 @@ def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
     seq = row.seq
     new = (
         tx.insert(chunks)
-        .values(
-            job=seq,
-            number=chunk.number,
-            items=chunk.count,
-            bytes=chunk.size,
-            digest=chunk.digest,
-        )
+        .values(**row_of_chunk(seq, chunk))
         .on_conflict_do_nothing()
         .returning(chunks.c.number)
     )

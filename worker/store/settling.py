@@ -96,8 +96,7 @@ def _close(tx: Tx, held: Sequence[Row[Any]]) -> tuple[Settled, ...]:
                 )
             )
     for row in held:
-        named = {verdict.value: count for verdict, count in tallies[row.seq].items()}
-        detail = {"state": JobState.COMPLETED.value, "tally": named}
+        detail = {"state": JobState.COMPLETED.value, "tally": _by_name(tallies[row.seq])}
         tx.note("job.settled", now=now, job=JobId(row.id), target=row.target, detail=detail)
     return tuple(
         Settled(JobId(row.id), row.target, JobState.COMPLETED, tallies[row.seq], row.notify)
@@ -116,7 +115,12 @@ def _tallies_of(tx: Tx, seqs: Sequence[int]) -> dict[int, dict[Verdict, int]]:
 
 def _told(tally: Mapping[Verdict, int]) -> str:
     """A tally as it stands in its job's row."""
-    return json.dumps({verdict.value: count for verdict, count in tally.items()})
+    return json.dumps(_by_name(tally))
+
+
+def _by_name(tally: Mapping[Verdict, int]) -> dict[str, int]:
+    """A tally as JSON has it."""
+    return {verdict.value: count for verdict, count in tally.items()}
 
 
 def _is_one_of(tx: Tx, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
