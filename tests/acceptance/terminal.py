@@ -4,7 +4,6 @@ with Terminal({"monitor": Monitor(items=100)}) as terminal:
     ended = terminal.run("jobs")
 """
 
-import json
 import os
 import pty
 import shutil
@@ -16,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from api_adapters.fakes.bas_ip import PASSWORD
 from api_adapters.fakes.base import Practice
 from api_adapters.fakes.server import PracticeServer, open_practice
+from tests.forked import Ended, run_command
 from tests.integration.service import need_a_server, wait_until
 from tests.opened import Opened
 from worker.environment import CONFIGURATION, DATA_DIR
@@ -44,20 +43,6 @@ class Monitor:
     #: Seconds that each call takes.
     latency: float = 0
     options: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Its output as JSON lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Terminal(Opened):
@@ -107,9 +92,14 @@ class Terminal(Opened):
         environ: Mapping[str, str] | None = None,
         timeout: float = 90,
     ) -> Ended:
-        """Run a command to its end, with pipes all around."""
-        process = self.start(*arguments, environ=environ, stdin=subprocess.PIPE)
-        return finish(process, stdin=stdin, timeout=timeout)
+        """Run a command to its end, with files all around."""
+        return run_command(
+            arguments,
+            folder=self.folder,
+            environ={**self.environ, **(environ or {})},
+            stdin=stdin,
+            timeout=timeout,
+        )
 
     def start(
         self,

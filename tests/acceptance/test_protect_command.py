@@ -83,6 +83,7 @@ def test_what_cannot_be_protected_is_told(
     assert terminal.run("protect", "list", "monitor", "--json").out == ""
 
 
+@pytest.mark.soak
 def test_approval_is_for_the_items_that_were_looked_at(terminal: Terminal) -> None:
     ids = terminal.ids(4)
     with service(terminal):

@@ -48,7 +48,9 @@ def test_what_a_query_finds_is_deleted(terminal: Terminal) -> None:
     assert rows_left(terminal) == 20
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, 20), ("n", 3, 40)])
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [pytest.param("y", 0, 20, marks=pytest.mark.soak), ("n", 3, 40)]
+)
 def test_a_person_sees_what_was_found_and_is_asked(
     terminal: Terminal, answer: str, code: int, left: int
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_query_that_cannot_be_asked_is_refused_before_anything_starts(
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.soak
 def test_a_dry_run_is_executed_as_it_was_frozen(terminal: Terminal) -> None:
     with service(terminal):
         plan = terminal.run("submit", "visits", "--query", QUERY, "--dry-run", "--wait")

@@ -179,6 +179,7 @@ def test_a_person_at_a_terminal_is_asked_and_sees_a_bar(answer: str) -> None:
         assert not terminal.practice.remaining
 
 
+@pytest.mark.soak
 def test_two_at_once_share_one_data_directory() -> None:
     with Terminal({"one": Monitor(items=300), "two": Monitor(items=300, seed=1)}) as terminal:
         names = [
@@ -194,6 +195,7 @@ def test_two_at_once_share_one_data_directory() -> None:
         assert terminal.processes() == {}
 
 
+@pytest.mark.soak
 def test_after_kill_9_everything_ends_by_itself_and_a_later_service_finishes_the_job() -> None:
     with Terminal({"monitor": Monitor(items=3000, latency=0.3)}) as terminal:
         name = terminal.file("items.txt", "\n".join(terminal.ids(3000)))

@@ -112,6 +112,7 @@ def test_a_rolling_restart_alone_leaves_no_doubt() -> None:
     assert survey.tally["absent/repeat"] == 0
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_worker_leaves_a_half_open_broker_soon() -> None:
     with Deployment([IDLE], store=StoreKind.SQLITE, workers=1) as deployment:

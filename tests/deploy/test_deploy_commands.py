@@ -270,6 +270,7 @@ def test_no_password_is_seen_by_ps(deployment: Deployment) -> None:
     assert not any(b"password" in place.read_bytes() for place in places)
 
 
+@pytest.mark.soak
 def test_workers_go_on_while_the_store_is_moved_on_and_do_not_start_before_that(
     deployment: Deployment,
 ) -> None:

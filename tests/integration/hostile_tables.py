@@ -7,8 +7,6 @@ with standing("sqlite", directory) as deployment:
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -18,12 +16,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
+from tests.forked import Ended, run_command
 from tests.integration.hostile import TEXTS, mixed, twins
 from tests.integration.service import Service
 from tests.postgres import database
 from worker.client import Outcome
 
-COMMAND = str(Path(sys.executable).with_name("deletions"))
 #: The most talkative: nothing of it may hold an item.
 LOUD = ("--without-mingle", "--without-gossip", "--loglevel=DEBUG")
 HALF = re.compile("[\ud800-\udfff]")
@@ -131,16 +129,9 @@ class Deployment:
             assert client.wait(job).state == "completed"
             return list(client.results(job))
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str) -> Ended:
         """Run a command of ours to its end."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            env=self.service.environ,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
+        return run_command(arguments, folder=self.service.directory, environ=self.service.environ)
 
 
 class _ServiceOn(Service):

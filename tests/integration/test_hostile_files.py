@@ -65,8 +65,8 @@ def test_a_file_asks_for_exactly_what_stands_there(deployment: Deployment, name:
 
     ended = deployment.run("submit", f"rows_{name}", "--from", str(file), *form.options)
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    exactly_these_are_gone(deployment, f"rows_{name}", asked, job=ended.stdout.strip())
+    assert (ended.code, ended.err) == (0, "")
+    exactly_these_are_gone(deployment, f"rows_{name}", asked, job=ended.out.strip())
 
 
 def test_an_argument_asks_for_exactly_what_stands_there(deployment: Deployment) -> None:
@@ -75,9 +75,9 @@ def test_an_argument_asks_for_exactly_what_stands_there(deployment: Deployment) 
 
     ended = deployment.run("submit", "rows_arguments", "--", *asked, "\udcff")
 
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.code, ended.err) == (0, "")
     asked = [*asked, "\udcff"]
-    exactly_these_are_gone(deployment, "rows_arguments", asked, job=ended.stdout.strip())
+    exactly_these_are_gone(deployment, "rows_arguments", asked, job=ended.out.strip())
 
 
 def exactly_these_are_gone(
@@ -114,8 +114,8 @@ def job(deployment: Deployment) -> Job:
 def test_json_lines_give_every_item_back_as_it_was_given(deployment: Deployment, job: Job) -> None:
     ended = deployment.run("results", job.id, "--format", "jsonl")
 
-    lines = ended.stdout.split("\n")[:-1]
-    assert ended.stdout.isascii()
+    lines = ended.out.split("\n")[:-1]
+    assert ended.out.isascii()
     told = [json.dumps(json.loads(line)["item"]) for line in lines]
     assert told == [json.dumps(item) for item in job.items]
 
@@ -125,7 +125,7 @@ def test_csv_holds_every_item_and_no_formula(deployment: Deployment, job: Job) -
 
     ended = deployment.run("results", job.id, "--format", "csv", "--output", str(path))
 
-    assert ended.returncode == 0, ended.stderr
+    assert ended.code == 0, ended.err
     with path.open(encoding="utf-8", newline="") as file:
         cells = [row[1] for row in csv.reader(file)][1:]
     told = [cell_of(item) for item in job.items]
@@ -151,6 +151,6 @@ def test_a_table_holds_no_character_that_steers_a_terminal(
 ) -> None:
     ended = deployment.run("results", job.id, "--format", "table")
 
-    lines = ended.stdout.split("\n")
+    lines = ended.out.split("\n")
     assert len(lines) == len(job.items) + 2
     assert [ascii(line) for line in lines if not line.isprintable()] == []

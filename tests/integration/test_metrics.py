@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.forked import Ended, run_command
 from tests.integration.service import _ALONE, Service, Target, wait_until
 from worker.embedded.commands import clock_command, worker_command
 from worker.environment import BROKER_URL, STORE_URL
@@ -66,20 +67,16 @@ def items_in(told: dict[tuple[str, ...], float]) -> Counter[str]:
     return Counter({verdict: count for verdict, count in found.items() if count})
 
 
-def health(service: Service, *options: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+def health(service: Service, *options: str, **environ: str) -> Ended:
     """What `deletions health` says."""
-    return subprocess.run(
-        [DELETIONS, "health", *options],
-        env={**service.environ, **environ},
-        cwd=service.directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return run_command(
+        ("health", *options), folder=service.directory, environ={**service.environ, **environ}
     )
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    "pool", ["prefork", *(pytest.param(one, marks=pytest.mark.soak) for one in ("threads", "solo"))]
+)
 def test_what_every_pool_did_is_counted_once(pool: str) -> None:
     target = Target("nimble", items=40, misbehave="busy:2=0.01")
     with Service(
@@ -104,6 +101,7 @@ def test_what_every_pool_did_is_counted_once(pool: str) -> None:
         assert told["deletions_up",] == told["deletions_store_up",] == 1
 
 
+@pytest.mark.soak
 def test_what_a_killed_worker_had_counted_stays_and_adds_up() -> None:
     options = {"timeout": "2s", "max_in_flight": 4, "max_items_per_call": 1}
     target = Target("bas_ip", items=24, latency=SLOW, options=options)
@@ -133,16 +131,16 @@ def test_what_a_killed_worker_had_counted_stays_and_adds_up() -> None:
 def test_health_is_told_to_probes_and_people() -> None:
     with Service() as service, exporter(service) as where:
         told = health(service)
-        assert told.returncode == 1
-        assert "clock: failed: no clock has ever ticked" in told.stdout
+        assert told.code == 1
+        assert "clock: failed: no clock has ever ticked" in told.out
         with pytest.raises(HTTPError) as refused:
             urlopen(f"{where}/health", timeout=20)
         assert refused.value.code == 503
         refused.value.close()
 
         service.processes.start(clock_command(service.data_dir))
-        wait_until(lambda: health(service).returncode == 0)
-        shape = json.loads(health(service, "--json").stdout)
+        wait_until(lambda: health(service).code == 0)
+        shape = json.loads(health(service, "--json").out)
         assert [one["name"] for one in shape["checks"]] == [
             "store",
             "migrations",
@@ -163,10 +161,10 @@ def test_what_is_away_is_told_in_time() -> None:
         gone = {STORE_URL: "postgresql://nobody@127.0.0.1:1/store"}
         began = time.monotonic()
         told = health(service, **nowhere, **gone)
-        assert told.returncode == 4
-        assert "store: failed" in told.stdout
-        assert "broker: failed" in told.stdout
-        assert "pass" not in told.stdout + told.stderr
+        assert told.code == 4
+        assert "store: failed" in told.out
+        assert "broker: failed" in told.out
+        assert "pass" not in told.out + told.err
         with exporter(service, **gone) as where:
             found = scrape(where)
             with pytest.raises(HTTPError) as refused:
@@ -180,7 +178,7 @@ def test_what_is_away_is_told_in_time() -> None:
 
 def test_health_makes_no_store() -> None:
     with Service(workers=0) as service:
-        assert health(service).returncode == 4
+        assert health(service).code == 4
         assert not list(service.data_dir.glob("store.sqlite3*"))
 
 

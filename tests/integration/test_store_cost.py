@@ -122,7 +122,7 @@ def claim_and_look(store: SqlStore) -> object:
     return Steps(store).give_back_unsent(claim)
 
 
-@pytest.mark.parametrize("size", [100, BATCH])
+@pytest.mark.parametrize("size", [pytest.param(100, marks=pytest.mark.soak), BATCH])
 def test_a_claim_costs_no_more_when_many_keys_are_protected(store: SqlStore, size: int) -> None:
     steps = Steps(store)
     job = steps.submitted(landed(place, f"k{place}") for place in range(1_000))
