@@ -30,6 +30,7 @@ from worker.listener import Listener
 from worker.logs import begin, shape
 from worker.quiet import read_plain_json
 from worker.redis_clients import keep_clients
+from worker.taking import Taker
 
 #: Public tasks and planning; control never waits behind work.
 CONTROL_QUEUE = "deletions"
@@ -148,6 +149,7 @@ app = Celery(
 )
 app.add_defaults(_configure)
 app.steps["consumer"].add(Listener)
+app.steps["consumer"].add(Taker)
 
 
 @after_setup_logger.connect

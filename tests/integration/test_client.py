@@ -324,6 +324,20 @@ def test_nothing_is_left_in_the_broker_by_many_requests(
         assert len(redis.client_list()) < len(connections) + 10
 
 
+def test_a_queue_that_is_never_empty_is_worked_off_without_a_pause() -> None:
+    with Service(workers=0) as service, service.client() as client, service.redis() as redis:
+        jobs = [client.post("monitor", ["a"], dry_run=True) for _ in range(80)]
+        service.start_worker("-c", "4")
+        wait_until(lambda: redis.llen("deletions") < 60)
+        began = time.monotonic()
+        wait_until(lambda: not redis.llen("deletions"))
+        seconds = time.monotonic() - began
+        assert all(client.wait(job).items == 1 for job in jobs)
+
+    # With a pause of a second after every few of them, it was more than ten.
+    assert seconds < 5
+
+
 def test_closing_gives_back_every_connection(service: Service) -> None:
     with service.redis() as redis:
         before = {one["id"] for one in redis.client_list()}
