@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 
@@ -143,11 +144,39 @@ def server() -> PostgresqlServer:
 @contextmanager
 def database() -> Iterator[str]:
     """A database of its own, as a URL."""
-    name = server().make_database()
+    name = _emptied.pop() if _emptied else server().make_database()
     try:
         yield server().url(name).render_as_string()
     finally:
+        _empty(name)
+
+
+#: Those that were used. To empty one takes a tenth of what making one does.
+_emptied: list[str] = []
+
+_EMPTY = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+  LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
+END $$;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC
+"""
+
+
+def _empty(name: str) -> None:
+    """Take everything out of a database; what cannot be emptied is dropped."""
+    conninfo = server().url(name).set(drivername="postgresql").render_as_string()
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute(_EMPTY)
+    except psycopg.Error:
         server().drop_database(name)
+    else:
+        _emptied.append(name)
 
 
 @cache

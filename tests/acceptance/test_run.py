@@ -216,6 +216,7 @@ def test_after_kill_9_everything_ends_by_itself_and_a_later_service_finishes_the
         assert set(terminal.practice.deleted.values()) == {1}
 
 
+@pytest.mark.soak
 def test_twenty_thousand_items_agree_with_a_misbehaving_monitor_one_by_one() -> None:
     plan = "lost/37,busy:1/61,omitted/43,shuffled/3,cut/53,truncated/59"
     monitor = Monitor(items=21_000, misbehave=plan, options="max_in_flight = 4")

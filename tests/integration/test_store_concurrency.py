@@ -176,6 +176,7 @@ def claim_beside(url: str, number: int) -> list[float]:
     return waits
 
 
+@pytest.mark.soak
 def test_claims_do_not_starve_beside_appends(url: str) -> None:
     works = [(feed, url, 1), (feed, url, 2), (claim_beside, url, 1), (claim_beside, url, 2)]
 

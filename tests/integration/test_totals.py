@@ -43,7 +43,7 @@ def cancel_all(store: Store, jobs: list[JobId]) -> int:
     return 0
 
 
-@pytest.mark.parametrize("parts", [1, totalling.PARTS])
+@pytest.mark.parametrize("parts", [1, pytest.param(totalling.PARTS, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_all_who_write_at_once_are_counted(
     kind: str, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
