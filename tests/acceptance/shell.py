@@ -47,7 +47,7 @@ class Shell:
             check=False,
         )
         assert ended.returncode == code, f"{line}\n{ended.stdout}{ended.stderr}"
-        assert "Traceback" not in ended.stderr
+        assert "Traceback" not in ended.stderr, ended.stderr
         return ended.stdout
 
     def type(self, line: str, *, code: int = 0) -> str:
