@@ -392,7 +392,7 @@ def test_fastapi_posts_and_tells_the_state(place: Place) -> None:
     assert said == "10\n404\n"
 
 
-#: Celery's results unsubscribe when they are collected, which fails, and is told, at a script's end.
+#: Celery's results unsubscribe when they are collected, which fails loudly while Python ends.
 COLLECT = "__import__('gc').collect()"
 
 
