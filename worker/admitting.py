@@ -97,6 +97,9 @@ class _Columns:
     refusals: dict[int, Mark]
 
 
+_ENCODERS: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: str}
+
+
 def _land_alike(
     values: Sequence[Any], *, target: str, keys_of: Callable[[Sequence[Item]], list[str]]
 ) -> _Columns | None:
@@ -113,7 +116,8 @@ def _land_alike(
     # A stranger's adapter may raise anything; each item is asked for by itself.
     except Exception:  # noqa: BLE001
         return None
-    texts = list(map(encode_basestring_ascii if types == {str} else to_json, values))
+    alike = _ENCODERS[types.pop()] if len(types) == 1 else to_json
+    texts = list(map(alike, values))
     if len(named) != len(values):
         # A key too many, and each item after it would have its neighbour's.
         return None

@@ -684,7 +684,7 @@ def _text_of(item: Item) -> str:
     """An item as JSON. Raises TypeError, ValueError, RecursionError."""
     if isinstance(item, dict) and not _has_text_keys(item):
         raise TypeError("the keys of an object have to be texts")
-    return _encode(item)
+    return str(item) if type(item) is int else _encode(item)
 
 
 def _has_text_keys(value: Any) -> bool:

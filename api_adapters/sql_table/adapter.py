@@ -152,7 +152,7 @@ class SqlTable(Adapter):
         values, findings = holdable(table, items)
         most = MOST_VALUES // len(table.names)
         parts = [dict(islice(values.items(), most))] if values else []
-        unsent = set(values) - set(parts[0] if parts else ())
+        unsent = set(islice(values, most, None))
         while parts:
             part = parts.pop()
             if until.seconds_left < WORTH_BEGINNING and findings:
@@ -177,18 +177,17 @@ class SqlTable(Adapter):
     ) -> dict[str, Finding]:
         """Delete some rows in one transaction, and look at what was not returned."""
         self._pace.enter(until)
-        statement = delete(table.table).where(table.is_one_of(part.values()))
-        if matching is not None:
-            statement = statement.where(matching)
+        statement = table.deletion if matching is None else table.deletion.where(matching)
         with self._database.deleting(until) as connection:
-            rows = connection.execute(statement.returning(*table.key)).all()
-            deleted = table.keys_of(rows)
+            rows = connection.execute(statement, table.wanted(part.values())).all()
+            if set(map(tuple, rows)) == set(part.values()):
+                return dict.fromkeys(part, _DELETED)
+            deleted = set(map(table.key_of, rows))
             if not deleted <= part.keys():
                 # Not committed: a column that ignores case, say, took more than was named.
                 raise Hopeless("the key column compares loosely: name another", may_have_run=False)
-            is_all = len(deleted) == len(part)
-            silent = {} if is_all else {k: one for k, one in part.items() if k not in deleted}
-            there = still_there(connection, table, silent, matching) if silent else {}
+            silent = {key: one for key, one in part.items() if key not in deleted}
+            there = still_there(connection, table, silent, matching)
         findings = {key: _kept(there[key]) if key in there else _ABSENT for key in silent}
         return findings | dict.fromkeys(deleted, _DELETED)
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from api_adapters.base import Deadline
 from api_adapters.errors import Hopeless, Refused, Transient
+from api_adapters.sql_table.alarms import Alarms
 from api_adapters.sql_table.failures import Kept, failure, not_connected, unreadable
 
 #: Seconds after the deadline at which a server that does not even answer its
@@ -42,6 +44,7 @@ class Database:
         self._connections = connections
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+        self._alarms = Alarms()
 
     @contextmanager
     def deleting(self, until: Deadline) -> Iterator[Connection]:
@@ -79,7 +82,7 @@ class Database:
             raise Transient("the time of the call is used up", may_have_run=False)
         connection = self._connect()
         try:
-            with _cut_off(connection, until):
+            with _cut_off(connection, until, self._alarms):
                 try:
                     begin(connection, until)
                 except DBAPIError as error:
@@ -200,23 +203,19 @@ def _roll_back(connection: Connection) -> None:
 
 
 @contextmanager
-def _cut_off(connection: Connection, until: Deadline) -> Iterator[None]:
+def _cut_off(connection: Connection, until: Deadline, alarms: Alarms) -> Iterator[None]:
     """Break off what runs at the deadline, whether or not the server does it."""
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
-        timer = threading.Timer(max(0.0, until.seconds_left), driver.interrupt)
-    else:
-        descriptor = os.dup(driver.fileno())
-        timer = threading.Timer(until.seconds_left + GRACE, _hang_up, [descriptor])
-    timer.daemon = True
-    timer.start()
+        with alarms.after(until.seconds_left, driver.interrupt):
+            yield
+        return
+    descriptor = os.dup(driver.fileno())
     try:
-        yield
+        with alarms.after(until.seconds_left + GRACE, partial(_hang_up, descriptor)):
+            yield
     finally:
-        timer.cancel()
-        timer.join()
-        if connection.dialect.name != "sqlite":
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _hang_up(descriptor: int) -> None:

@@ -55,8 +55,8 @@ def still_there(
     matches = (
         literal(value=True) if matching is None else func.coalesce(matching, literal(value=False))
     )
-    chosen = select(*table.key, matches).select_from(table.table)
-    rows = connection.execute(chosen.where(table.is_one_of(values.values())))
+    chosen = select(*table.key, matches).select_from(table.table).where(table.is_wanted)
+    rows = connection.execute(chosen, table.wanted(values.values()))
     return {table.key_of(row[:-1]): bool(row[-1]) for row in rows}
 
 

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -19,7 +20,10 @@ from sqlalchemy import (
     Text,
     Uuid,
     any_,
+    bindparam,
+    cast,
     column,
+    delete,
     inspect,
     literal,
     table,
@@ -27,11 +31,12 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.sql.dml import ReturningDelete
 
 from api_adapters.base import Item
 from api_adapters.errors import Hopeless
 from api_adapters.sql_table.settings import SqlTableSettings
-from api_adapters.sql_table.values import Kind, kind_of
+from api_adapters.sql_table.values import Kind, array_text, kind_of
 
 #: An expression in an index has no name, and is no column of the key.
 _SQLITE_UNIQUE = text(
@@ -44,8 +49,11 @@ _SQLITE_UNIQUE = text(
 #: blanks, say, count for nothing beside a CHAR alone.
 _IN_ARRAYS = (Integer, Uuid, Text)
 
+#: The parameter of `KeyTable.is_wanted`.
+_WANTED = "wanted"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class KeyTable:
     """A table as the adapter knows it."""
 
@@ -77,13 +85,6 @@ class KeyTable:
         is_usual = list(map(str, values)) == list(keys)
         return dict(zip(keys, zip(values, strict=True), strict=True)) if is_usual else None
 
-    def keys_of(self, rows: Sequence[Sequence[Any]]) -> set[str]:
-        """The keys of many rows."""
-        if len(self.names) == 1:
-            write = self.kinds[0].write
-            return {write(one) for (one,) in rows}
-        return {self.key_of(row) for row in rows}
-
     def key_of(self, values: Sequence[Any]) -> str:
         """The key of a row's values."""
         return key_text([kind.write(one) for kind, one in zip(self.kinds, values, strict=True)])
@@ -107,15 +108,34 @@ class KeyTable:
         ]
         return written[0] if len(written) == 1 else dict(zip(self.names, written, strict=True))
 
-    def is_one_of(self, values: Iterable[tuple[Any, ...]]) -> ColumnElement[bool]:
-        """The condition that a row's key is one of these."""
-        if len(self.key) == 1:
-            own, wanted = self.key[0], [one for (one,) in values]
-            if self.dialect == "postgresql" and isinstance(own.type, _IN_ARRAYS):
-                # One parameter: a thousand take longer to send than their rows to delete.
-                return own == any_(literal(wanted, ARRAY(own.type)))
-            return self._exactly(own).in_(wanted)
-        return tuple_(*map(self._exactly, self.key)).in_(list(values))
+    def wanted(self, values: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+        """The parameters of `is_wanted`, for rows with these values."""
+        if self._takes_array:
+            return {_WANTED: array_text([one for (one,) in values])}
+        return {_WANTED: [one for (one,) in values] if len(self.key) == 1 else list(values)}
+
+    @cached_property
+    def is_wanted(self) -> ColumnElement[bool]:
+        """The condition that a row is one of those wanted; made once, as statements are."""
+        if self._takes_array:
+            # One parameter: a thousand take longer to send than their rows to delete.
+            array = cast(bindparam(_WANTED, type_=Text()), ARRAY(self.key[0].type))
+            return self.key[0] == any_(array)
+        own = self._exactly(self.key[0]) if len(self.key) == 1 else tuple_(*self.order)
+        return own.in_(bindparam(_WANTED, expanding=True))
+
+    @cached_property
+    def deletion(self) -> ReturningDelete[Any]:
+        """The statement that deletes rows that are wanted, and returns their values."""
+        return delete(self.table).where(self.is_wanted).returning(*self.key)
+
+    @property
+    def _takes_array(self) -> bool:
+        return (
+            len(self.key) == 1
+            and self.dialect == "postgresql"
+            and isinstance(self.key[0].type, _IN_ARRAYS)
+        )
 
     def is_beyond(self, values: tuple[Any, ...]) -> ColumnElement[bool]:
         """The condition that a row comes after this key."""
