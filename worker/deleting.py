@@ -89,9 +89,8 @@ class Hand:
     has_protected: bool
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
-    #: Its calls so far, and the seconds that they took.
+    #: Its calls so far.
     calls: int = 0
-    calling: float = 0
     returned: list[Returned] = field(default_factory=list)
     notes: list[CallNote] = field(default_factory=list)
     breaches: list[Breached] = field(default_factory=list)
@@ -238,7 +237,6 @@ class Deleter:
             reply = self._ask(hand, items, query) if items else Reply()
             took = timedelta(seconds=self._clock() - began)
             hand.calls += bool(items)
-            hand.calling += took.total_seconds() if items else 0
             told = {"answer": answer_of(reply.error).value, "seconds": took.total_seconds()}
             log.debug("call.ended", extra={"items": len(items), **told})
         given = Circumstances(

@@ -37,15 +37,15 @@ SHORTEST_MOMENT = 0.02
 class Place(Protocol):
     """What a slice works on in its process."""
 
-    def begins(self, *, calls: int, calling: float) -> None:
-        """A claim was taken, with so many calls that are expected to take so many seconds."""
+    def begins(self, *, calling: float) -> None:
+        """A claim was taken, whose calls are expected to take so many seconds."""
         ...
 
-    def goes_on(self, *, calls: int, calling: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
         """Whether the slice is of use after a claim, by the seconds that it took.
 
-        `calling` were spent in calls, most of it waiting for the backend, and
-        `working` is the processor's time for all of the claim.
+        It lasted until all was recorded, most of it waiting for the backend, and
+        `working` is the processor's time of that.
         """
         ...
 
@@ -151,7 +151,7 @@ class Executor:
         # A bell says that something is ready, so that the first claim is sure of it.
         has_come, has_answered, is_sure = False, not by_bell, True
         while not is_over():
-            began, has_come = self._processor(), True
+            began, worked, has_come = self._clock(), self._processor(), True
             wish = _Wish(is_sure=is_sure, answers_bell=not has_answered, begins=not done.claims)
             hand = self._claim(target, wish)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
@@ -176,7 +176,7 @@ class Executor:
             done.claims += 1
             is_sure = hand.claim.is_more
             self._close_some(done, close)
-            spent = {"calling": hand.calling, "working": self._processor() - began}
+            spent = {"lasting": self._clock() - began, "working": self._processor() - worked}
             if place and not place.goes_on(calls=hand.calls, **spent):
                 if is_first:
                     break
@@ -258,8 +258,7 @@ class Executor:
         if place is not None and (took := hand.claim.call_time):
             # Where more is ready, the claims that follow are whole ones.
             whole = want(hand.target, took).calls if hand.claim.is_more else 0
-            count = max(calls, whole)
-            place.begins(calls=count, calling=count * took.total_seconds())
+            place.begins(calling=max(calls, whole) * took.total_seconds())
         if not hand.claim.bells:
             return
         if crew is not None:

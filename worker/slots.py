@@ -1,9 +1,10 @@
 """Which of a process's threads may work on batches, and on which target's."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Lock
 
@@ -14,11 +15,8 @@ KEPT_FOR_CONTROL = 2
 REMEMBERED = 10.0
 #: How much of what was known of a target's calls the next claim leaves standing.
 KEPT_OF_BEFORE = 0.8
-#: What calls seem to take longer because of others at work: at most this share of
-#: what they take, and so many seconds each, for which a thread keeps the others
-#: waiting (Python's switch interval).
-CROWDED_SHARE = 0.25
-CROWDED_SECONDS = 0.005
+#: Others are never reckoned to use more of the processor than this.
+MOST_CROWDED = 0.9
 
 
 class Turned(Enum):
@@ -26,6 +24,24 @@ class Turned(Enum):
 
     FULL = auto()  #: no slot is free
     ENOUGH = auto()  #: those that work on the target keep this process busy
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What claims of late took together, the latest counting the most."""
+
+    claims: float = 0.0
+    #: Seconds in all, those for which the processor was of no use, and those of it.
+    lasting: float = 0.0
+    waiting: float = 0.0
+    working: float = 0.0
+
+    def add(self, *, lasting: float, waiting: float, working: float) -> None:
+        """Add those of one claim."""
+        self.claims = KEPT_OF_BEFORE * self.claims + 1
+        self.lasting = KEPT_OF_BEFORE * self.lasting + lasting
+        self.waiting = KEPT_OF_BEFORE * self.waiting + waiting
+        self.working = KEPT_OF_BEFORE * self.working + working
 
 
 class Slots:
@@ -46,9 +62,8 @@ class Slots:
         self._clock = clock
         self._busy: Counter[str] = Counter()
         self._slices: Counter[str] = Counter()
-        #: Claims, seconds waited in their calls, and of the processor, by target.
-        self._spent: dict[str, tuple[float, float, float]] = {}
-        #: Seconds that claims of late were expected to wait in their calls, by target.
+        self._spent: defaultdict[str, _Spent] = defaultdict(_Spent)
+        #: Seconds that claims of late were expected to spend in calls, by target.
         self._expected: dict[str, float] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
@@ -124,22 +139,20 @@ class Slots:
             self._declined.discard(target)
             return has_declined
 
-    def expect(self, target: str, *, calls: int, calling: float) -> None:
-        """How many calls a claim is expected to make, and how many seconds they take."""
+    def expect(self, target: str, *, calling: float) -> None:
+        """How many seconds a claim is expected to spend in calls."""
         with self._lock:
             # Some claims are smaller than those that follow.
             before = KEPT_OF_BEFORE * self._expected.get(target, 0.0)
-            self._expected[target] = max(before, _waited(calls, calling))
+            self._expected[target] = max(before, calling)
 
-    def note(self, slot: "Slot", *, calls: int, calling: float, working: float) -> None:
+    def note(self, slot: "Slot", *, calls: int, lasting: float, working: float) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""
         target = slot.target
         with self._lock:
             if calls:
-                before = self._spent.get(target, (0.0, 0.0, 0.0))
-                claims, waited, worked = (KEPT_OF_BEFORE * one for one in before)
-                waited += _waited(calls, calling)
-                self._spent[target] = (claims + 1, waited, worked + working)
+                waiting = _waiting(lasting, working, others=self._slices[target] - 1)
+                self._spent[target].add(lasting=lasting, waiting=waiting, working=working)
             if slot.counts and self._slices[target] > self._of_use(target):
                 # At once, so that of two that are too many only those go that are.
                 slot.counts = False
@@ -150,12 +163,14 @@ class Slots:
 
         While one waits for the backend, others may use the processor.
         """
-        claims, waited, working = self._spent.get(target, (0.0, 0.0, 0.0))
-        if working <= 0:
+        spent = self._spent[target]
+        if spent.working <= 0:
             return self._room
+        waiting, expected = spent.waiting, self._expected.get(target, 0.0) * spent.claims
         # The claims of small jobs, with a call or two, say little of those of a large one.
-        waited = max(waited, self._expected.get(target, 0.0) * claims)
-        return 1 + int(waited / working)
+        if 2 * spent.lasting < expected:
+            waiting = max(waiting, expected)
+        return 1 + int(waiting / spent.working)
 
     def _is_awaited(self) -> bool:
         """Whether somebody who is to find items was refused a slot of late."""
@@ -176,13 +191,19 @@ class Slots:
         return set(self._heard)
 
 
-def _waited(calls: int, calling: float) -> float:
-    """For how many of the seconds of some calls the processor was surely free.
+def _waiting(lasting: float, working: float, *, others: int) -> float:
+    """For how many seconds of a claim the processor was of no use to it.
 
-    Where others use it up, calls seem to take longer: with less than what is
-    seen to be waited for, their number settles where it just is used up.
+    While it works it waits for the others too, by the share of the processor
+    that they use: the approximate mean value analysis of closed networks (Bard,
+    1979), turned round. Otherwise many would find that their calls take long,
+    as they all are in each other's way, and be taken for a reason to be many.
+
+    >>> _waiting(1.0, 0.25, others=0), _waiting(1.0, 0.25, others=2)
+    (0.75, 0.5)
     """
-    return calling - min(CROWDED_SHARE * calling, CROWDED_SECONDS * calls)
+    crowded = min(others * working / lasting, MOST_CROWDED) if lasting > 0 else 0.0
+    return max(0.0, lasting - working / (1 - crowded))
 
 
 class Slot:
@@ -194,11 +215,11 @@ class Slot:
         #: Whether it counts among those that work on the target.
         self.counts = True
 
-    def begins(self, *, calls: int, calling: float) -> None:
-        """A claim was taken, with so many calls that are expected to take so many seconds."""
-        self._slots.expect(self.target, calls=calls, calling=calling)
+    def begins(self, *, calling: float) -> None:
+        """A claim was taken, whose calls are expected to take so many seconds."""
+        self._slots.expect(self.target, calling=calling)
 
-    def goes_on(self, *, calls: int, calling: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
         """Whether the slice is still of use, by the seconds that its last claim took."""
-        self._slots.note(self, calls=calls, calling=calling, working=working)
+        self._slots.note(self, calls=calls, lasting=lasting, working=working)
         return self.counts

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from api_adapters.base import Adapter, Limits
@@ -19,7 +20,7 @@ _PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
 _ACCOUNT = re.compile(r"(?<=://)[^/?#]*@")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """A name, an adapter and its settings; everything else follows from them."""
 
@@ -27,7 +28,7 @@ class Target:
     adapter: type[Adapter]
     settings: TargetSettings
 
-    @property
+    @cached_property
     def limits(self) -> Limits:
         """The adapter's limits, overlaid by what the configuration says."""
         own, given = self.adapter.limits, self.settings
@@ -68,7 +69,7 @@ class Target:
         """What the configuration keeps, whatever is asked."""
         return Guard(self.settings.protect, adapter.is_key_known)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What decides *what* is deleted, as 32 hex digits: no credentials, no pace.
 

@@ -151,8 +151,9 @@ class SqlTable(Adapter):
         matching = condition(query, table) if query is not None else None
         values, findings = holdable(table, items)
         most = MOST_VALUES // len(table.names)
-        parts = [dict(islice(values.items(), most))] if values else []
-        unsent = set(islice(values, most, None))
+        sent = values if len(values) <= most else dict(islice(values.items(), most))
+        unsent = set(values) - set(sent) if sent is not values else set()
+        parts = [sent] if sent else []
         while parts:
             part = parts.pop()
             if until.seconds_left < WORTH_BEGINNING and findings:
@@ -179,10 +180,10 @@ class SqlTable(Adapter):
         self._pace.enter(until)
         statement = table.deletion if matching is None else table.deletion.where(matching)
         with self._database.deleting(until) as connection:
-            rows = connection.execute(statement, table.wanted(part.values())).all()
-            if set(map(tuple, rows)) == set(part.values()):
+            found = table.values_in(connection.execute(statement, table.wanted(part)))
+            if set(found) == set(part.values()):
                 return dict.fromkeys(part, _DELETED)
-            deleted = set(map(table.key_of, rows))
+            deleted = set(map(table.key_of, found))
             if not deleted <= part.keys():
                 # Not committed: a column that ignores case, say, took more than was named.
                 raise Hopeless("the key column compares loosely: name another", may_have_run=False)
@@ -221,7 +222,7 @@ def _kept(still_matches: bool) -> Finding:  # noqa: FBT001 (what was seen)
     return Finding(Verdict.DENIED, code="kept_by_trigger" if still_matches else "no_longer_matches")
 
 
-def _halves(part: Mapping[str, tuple[Any, ...]]) -> list[dict[str, tuple[Any, ...]]]:
+def _halves(part: Values) -> list[Values]:
     rows = list(part.items())
     middle = len(rows) // 2
     return [dict(rows[:middle]), dict(rows[middle:])]

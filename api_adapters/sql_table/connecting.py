@@ -35,6 +35,12 @@ _POSTGRESQL = {
     "tcp_user_timeout": 10_000,
 }
 
+#: Transactions begin and end by our own statements: in PostgreSQL the first one
+#: says all that holds for the others.
+_BY_HAND = {"isolation_level": "AUTOCOMMIT"}
+#: What psycopg says where there is no transaction to end.
+_ENDED = {"IDLE", "UNKNOWN"}
+
 
 class Database:
     """One database; connections are opened when they are first needed."""
@@ -89,7 +95,7 @@ class Database:
                     # Nothing was asked yet, so an idle connection that had ended costs nothing.
                     raise not_connected(error) from error
                 yield connection
-                _commit(connection)
+                connection.exec_driver_sql("COMMIT")
         except DBAPIError as error:
             raise failure(error) from error
         except UnicodeError as error:
@@ -132,7 +138,7 @@ def _make_engine(url: URL, connections: int) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _make_sqlite_engine(url, options)
     try:
-        engine = create_engine(url, connect_args=_POSTGRESQL, **options)
+        engine = create_engine(url, connect_args=_POSTGRESQL, **options, **_BY_HAND)
     except ModuleNotFoundError as error:
         raise Hopeless(
             "psycopg is missing: install 'deletion-worker[postgresql]' where the workers run",
@@ -155,7 +161,7 @@ def _make_sqlite_engine(url: URL, options: dict[str, Any]) -> Engine:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(file, uri=True, check_same_thread=False)
 
-    engine = create_engine(url, creator=connect, isolation_level="AUTOCOMMIT", **options)
+    engine = create_engine(url, creator=connect, **options, **_BY_HAND)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -172,7 +178,7 @@ def _begin_deleting(connection: Connection, until: Deadline) -> None:
         return
     # Deferred constraints speak up at the statement, where their rows can be told apart.
     connection.exec_driver_sql(
-        f"SET LOCAL statement_timeout = {milliseconds}; SET CONSTRAINTS ALL IMMEDIATE"
+        f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET CONSTRAINTS ALL IMMEDIATE"
     )
 
 
@@ -182,24 +188,19 @@ def _begin_looking(connection: Connection, until: Deadline) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(
-        f"SET LOCAL statement_timeout = {milliseconds}; SET TRANSACTION READ ONLY"
-    )
-
-
-def _commit(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("COMMIT")
-    connection.commit()
+    connection.exec_driver_sql(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}")
 
 
 def _roll_back(connection: Connection) -> None:
     if connection.invalidated:
         return
     driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite" and driver.in_transaction:
+    if connection.dialect.name == "sqlite":
+        is_open = driver.in_transaction
+    else:
+        is_open = driver.info.transaction_status.name not in _ENDED
+    if is_open:
         connection.exec_driver_sql("ROLLBACK")
-    connection.rollback()
 
 
 @contextmanager

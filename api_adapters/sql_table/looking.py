@@ -11,7 +11,8 @@ from api_adapters.errors import BadItem
 from api_adapters.sql_table.reflecting import KeyTable
 from api_adapters.sql_table.values import Unholdable
 
-Values = Mapping[str, tuple[Any, ...]]
+#: Values by key.
+Values = Mapping[str, Any]
 
 _SQLITE_NOW = text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
 
@@ -28,16 +29,14 @@ def text_of(value: Any) -> str:
     return written
 
 
-def holdable(
-    table: KeyTable, keys: Mapping[str, Item]
-) -> tuple[dict[str, tuple[Any, ...]], dict[str, Finding]]:
+def holdable(table: KeyTable, keys: Mapping[str, Item]) -> tuple[Values, dict[str, Finding]]:
     """The values of keys, and findings for those that no row can have."""
     if (alike := table.integers_of(keys)) is not None:
         return alike, {}
     values, findings = {}, {}
     for key in keys:
         try:
-            values[key] = table.values_of(key)
+            values[key] = table.value_of(key)
         except Unholdable as error:
             findings[key] = Finding(Verdict.REJECTED, code="invalid_item", message=str(error))
     return values, findings
@@ -56,8 +55,9 @@ def still_there(
         literal(value=True) if matching is None else func.coalesce(matching, literal(value=False))
     )
     chosen = select(*table.key, matches).select_from(table.table).where(table.is_wanted)
-    rows = connection.execute(chosen, table.wanted(values.values()))
-    return {table.key_of(row[:-1]): bool(row[-1]) for row in rows}
+    rows = connection.execute(chosen, table.wanted(values))
+    found = ((row[0] if table.is_single else row[:-1], bool(row[-1])) for row in rows)
+    return {table.key_of(value): matches for value, matches in found}
 
 
 def moment_of(connection: Connection) -> dt.datetime:

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
+    Result,
     String,
     Table,
     TableClause,
@@ -65,14 +66,21 @@ class KeyTable:
     columns: Mapping[str, Column[Any]]
     dialect: str
 
-    def values_of(self, key: str) -> tuple[Any, ...]:
-        """The values of a key, one a column. Raises Unholdable."""
-        texts = [key] if len(self.names) == 1 else json.loads(key)
+    @property
+    def is_single(self) -> bool:
+        """Whether one column is the key: its values stand alone, else in tuples."""
+        return len(self.key) == 1
+
+    def value_of(self, key: str) -> Any:
+        """The value of a key. Raises Unholdable."""
+        if self.is_single:
+            return self.kinds[0].value(key)
+        texts = json.loads(key)
         return tuple(kind.value(text) for kind, text in zip(self.kinds, texts, strict=True))
 
-    def integers_of(self, keys: Collection[str]) -> dict[str, tuple[Any, ...]] | None:
+    def integers_of(self, keys: Collection[str]) -> dict[str, int] | None:
         """The values of keys of one integer column, all at once; None where one is not of it."""
-        if len(self.kinds) != 1 or not self.kinds[0].is_integer or not keys:
+        if not self.is_single or not self.kinds[0].is_integer or not keys:
             return None
         try:
             values = list(map(int, keys))
@@ -83,11 +91,17 @@ class KeyTable:
             return None
         # Each in its one spelling.
         is_usual = list(map(str, values)) == list(keys)
-        return dict(zip(keys, zip(values, strict=True), strict=True)) if is_usual else None
+        return dict(zip(keys, values, strict=True)) if is_usual else None
 
-    def key_of(self, values: Sequence[Any]) -> str:
-        """The key of a row's values."""
-        return key_text([kind.write(one) for kind, one in zip(self.kinds, values, strict=True)])
+    def values_in(self, rows: Result[Any]) -> list[Any]:
+        """The values of rows that hold a key and nothing else."""
+        return list(rows.scalars().all()) if self.is_single else list(map(tuple, rows.all()))
+
+    def key_of(self, value: Any) -> str:
+        """The key of a value."""
+        if self.is_single:
+            return self.kinds[0].write(value)
+        return key_text([kind.write(one) for kind, one in zip(self.kinds, value, strict=True)])
 
     def item_of(self, values: Sequence[Any]) -> Item:
         """A row's values as an item.
@@ -108,11 +122,11 @@ class KeyTable:
         ]
         return written[0] if len(written) == 1 else dict(zip(self.names, written, strict=True))
 
-    def wanted(self, values: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
-        """The parameters of `is_wanted`, for rows with these values."""
-        if self._takes_array:
-            return {_WANTED: array_text([one for (one,) in values])}
-        return {_WANTED: [one for (one,) in values] if len(self.key) == 1 else list(values)}
+    def wanted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of `is_wanted`, for rows with these values, by key."""
+        # Of a type that takes one, a value is written in an array as in its key.
+        wanted = array_text(list(values)) if self._takes_array else list(values.values())
+        return {_WANTED: wanted}
 
     @cached_property
     def is_wanted(self) -> ColumnElement[bool]:
@@ -121,7 +135,7 @@ class KeyTable:
             # One parameter: a thousand take longer to send than their rows to delete.
             array = cast(bindparam(_WANTED, type_=Text()), ARRAY(self.key[0].type))
             return self.key[0] == any_(array)
-        own = self._exactly(self.key[0]) if len(self.key) == 1 else tuple_(*self.order)
+        own = self.order[0] if self.is_single else tuple_(*self.order)
         return own.in_(bindparam(_WANTED, expanding=True))
 
     @cached_property
@@ -131,17 +145,14 @@ class KeyTable:
 
     @property
     def _takes_array(self) -> bool:
-        return (
-            len(self.key) == 1
-            and self.dialect == "postgresql"
-            and isinstance(self.key[0].type, _IN_ARRAYS)
-        )
+        is_able = self.is_single and self.dialect == "postgresql"
+        return is_able and isinstance(self.key[0].type, _IN_ARRAYS)
 
     def is_beyond(self, values: tuple[Any, ...]) -> ColumnElement[bool]:
         """The condition that a row comes after this key."""
         bound = [literal(one, own.type) for one, own in zip(values, self.key, strict=True)]
-        if len(self.key) == 1:
-            return self._exactly(self.key[0]) > bound[0]
+        if self.is_single:
+            return self.order[0] > bound[0]
         return tuple_(*self.order) > tuple_(*bound)
 
     @property

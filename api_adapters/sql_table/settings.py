@@ -1,5 +1,6 @@
 """What an SQL target can be told."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -13,6 +14,7 @@ _EXPECTED = 'expected "postgresql://user@host/database" or "sqlite:///file"'
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "sqlite": None}
 
 
+@lru_cache(maxsize=256)
 def parse_url(text: str) -> URL:
     """Read an address and choose the driver. Raises ValueError, without the text.
 

@@ -7,7 +7,7 @@ can be deleted twice, or slip past a protected key, by being spelled otherwise.
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -75,18 +75,18 @@ def kind_of(column: Column[Any], dialect: str) -> Kind | None:
     return _sqlite_kind(column) if dialect == "sqlite" else _postgresql_kind(column)
 
 
-def array_text(values: Iterable[Any]) -> str:
-    r"""Integers, UUIDs or texts as PostgreSQL writes an array of them.
+def array_text(texts: Sequence[str]) -> str:
+    r"""Values, each in its own text, as PostgreSQL writes an array of them.
 
     The driver takes as long for a list as the server takes to delete its rows.
 
-    >>> print(array_text([1, 2]), array_text(['one', 'the "second"']))
+    >>> print(array_text(["1", "2"]), array_text(["one", 'the "second"']))
     {"1","2"} {"one","the \"second\""}
     """
-    texts = [str(one) for one in values]
-    if any('"' in text or "\\" in text for text in texts):
-        texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
     inside = '","'.join(texts)
+    if "\\" in inside or inside.count('"') != 2 * (len(texts) - 1):
+        escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+        inside = '","'.join(escaped)
     return f'{{"{inside}"}}' if texts else "{}"
 
 

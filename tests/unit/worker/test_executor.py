@@ -432,8 +432,8 @@ class Enough:
         self.claims = claims
         self.told: list[tuple[int, float, float]] = []
 
-    def goes_on(self, *, calls: int, calling: float, working: float) -> bool:
-        self.told.append((calls, calling, working))
+    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
+        self.told.append((calls, lasting, working))
         return len(self.told) < self.claims
 
 
@@ -945,7 +945,7 @@ def test_others_are_called_for_once_a_slot_can_be_found_for_them(house: House) -
     with slots.work("crm") as place:
         assert isinstance(place, Slot)
         # So far it was seen to wait for nothing.
-        slots.note(place, calls=1, calling=0.0, working=0.1)
+        slots.note(place, calls=1, lasting=0.0, working=0.1)
         found: list[bool] = []
 
         def crew(_: int) -> None:

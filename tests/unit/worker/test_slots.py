@@ -115,7 +115,7 @@ def test_slices_that_only_take_the_processor_from_each_other_leave(
     slots = Slots(20, clock=clock)
     slices = at_work(work(held, slots, "crm", 8))
 
-    stayed = [one.goes_on(calls=100, calling=1, working=1) for one in slices]
+    stayed = [one.goes_on(calls=100, lasting=1, working=1) for one in slices]
 
     # The last one stays, whoever that is.
     assert stayed.count(True) == 1
@@ -126,16 +126,16 @@ def test_slices_that_wait_for_their_backend_stay(clock: Seconds, held: ExitStack
     slots = Slots(10, clock=clock)
     slices = at_work(work(held, slots, "crm", 8))
 
-    assert all(one.goes_on(calls=100, calling=1, working=0.05) for one in slices)
+    assert all(one.goes_on(calls=100, lasting=1, working=0.05) for one in slices)
 
 
 def test_a_backend_that_becomes_slow_gets_more_slices(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (first,) = at_work(work(held, slots, "crm", 1))
-    first.goes_on(calls=100, calling=1, working=1)
+    first.goes_on(calls=100, lasting=1, working=1)
 
     for _ in range(20):
-        assert first.goes_on(calls=100, calling=1, working=0.1)
+        assert first.goes_on(calls=100, lasting=1, working=0.1)
 
     assert len(at_work(work(held, slots, "crm", 9))) == 7
 
@@ -144,11 +144,11 @@ def test_a_slice_that_left_gives_its_place_back_once(clock: Seconds, held: ExitS
     slots = Slots(20, clock=clock)
     with ExitStack() as before:
         first, second = at_work(work(before, slots, "crm", 2))
-        assert not first.goes_on(calls=100, calling=1, working=1)
-        assert second.goes_on(calls=100, calling=1, working=1)
+        assert not first.goes_on(calls=100, lasting=1, working=1)
+        assert second.goes_on(calls=100, lasting=1, working=1)
     (one,) = at_work(work(held, slots, "crm", 1))
     for _ in range(20):
-        one.goes_on(calls=100, calling=3, working=1)
+        one.goes_on(calls=100, lasting=3.1, working=1)
 
     # One, and two more in what it waits.
     assert len(at_work(work(held, slots, "crm", 9))) == 2
@@ -159,12 +159,30 @@ def test_the_claims_of_small_jobs_say_little_of_a_large_one(
 ) -> None:
     slots = Slots(20, clock=clock)
     (small,) = at_work(work(held, slots, "crm", 1))
-    small.goes_on(calls=100, calling=0.1, working=0.1)
+    small.goes_on(calls=100, lasting=0.1, working=0.1)
     assert work(held, slots, "crm", 1) == [Turned.ENOUGH]
 
-    small.begins(calls=100, calling=1)
+    small.begins(calling=1)
 
-    assert len(at_work(work(held, slots, "crm", 9))) == 7
+    assert len(at_work(work(held, slots, "crm", 17))) == 10
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_slices_that_wait_for_each_other_are_no_reason_for_more(
+    clock: Seconds, held: ExitStack, at_once: int
+) -> None:
+    slots = Slots(20, clock=clock)
+    slices = at_work(work(held, slots, "rows", at_once))
+    # Seen on a table: a claim lasts the longer the more there are.
+    lasting = {1: 0.23, 2: 0.32, 3: 0.43}
+
+    for _ in range(20):
+        for one in slices:
+            one.goes_on(calls=20, lasting=lasting[len(slices)], working=0.11)
+            slices = [slot for slot in slices if slot.counts]
+
+    more = len(at_work(work(held, slots, "rows", 5)))
+    assert len(slices) + more == 2
 
 
 def test_of_long_calls_little_is_what_others_make_them_wait(
@@ -172,7 +190,7 @@ def test_of_long_calls_little_is_what_others_make_them_wait(
 ) -> None:
     slots = Slots(40, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))
-    one.goes_on(calls=10, calling=1, working=0.1)
+    one.goes_on(calls=10, lasting=1, working=0.1)
 
     # Ten calls of 95 ms at least, whatever they seem to take.
     assert len(at_work(work(held, slots, "crm", 37))) == 9
@@ -193,7 +211,7 @@ def test_another_target_is_heard_of_for_a_while(clock: Seconds, held: ExitStack)
 def test_one_target_says_nothing_of_another(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))
-    one.goes_on(calls=100, calling=1, working=1)
+    one.goes_on(calls=100, lasting=1, working=1)
 
     assert len(at_work(work(held, slots, "other", 3))) == 3
 
@@ -217,7 +235,7 @@ def test_whoever_finds_items_and_was_refused_gets_the_next_slot(
 def test_a_find_takes_no_place_from_those_who_delete(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
     (one,) = at_work(work(held, slots, "crm", 1))
-    one.goes_on(calls=100, calling=1, working=1)
+    one.goes_on(calls=100, lasting=1, working=1)
     held.pop_all().close()
     assert enter(held, slots, "crm") == [True]
 

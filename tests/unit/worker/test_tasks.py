@@ -338,7 +338,7 @@ def test_a_bell_for_which_enough_are_at_work_is_left_to_the_next_claim(
     assert house.store.may_ring("crm")
     with office.tasks.duty().slots.work("crm") as place:
         assert isinstance(place, Slot)
-        place.goes_on(calls=1, calling=1, working=9)
+        place.goes_on(calls=1, lasting=1, working=9)
 
         shown = office.tasks.execute("crm", passed=1)
 
@@ -369,7 +369,7 @@ def test_a_bell_for_which_enough_are_at_work_is_passed_on_once(
     assert house.store.may_ring("crm")
     with office.tasks.duty().slots.work("crm") as place:
         assert isinstance(place, Slot)
-        place.goes_on(calls=1, calling=1, working=9)
+        place.goes_on(calls=1, lasting=1, working=9)
 
         shown = office.tasks.execute("crm")
 
@@ -391,7 +391,7 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
 
     with office.tasks.duty().slots.work("crm") as place:
         assert isinstance(place, Slot)
-        place.goes_on(calls=1, calling=1, working=9)
+        place.goes_on(calls=1, lasting=1, working=9)
     house.submitted(keys(3))
     assert house.store.may_ring("crm")
     office.tasks.duty().executor = Ending()
