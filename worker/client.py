@@ -661,12 +661,19 @@ def _texts(items: Iterable[Item]) -> Iterator[str]:
         raise TypeError(f"expected an iterable of items, found one {type(items).__name__}")
     position, rest = 0, iter(items)
     while some := list(islice(rest, _ITEMS_AT_ONCE)):
-        if set(map(type, some)) == {str}:
-            # What most items are; one by one they take five times as long.
+        kinds = set(map(type, some))
+        # What most items are; one by one they take five times as long.
+        if kinds == {str}:
             yield from map(encode_basestring_ascii, cast("list[str]", some))
+        elif kinds == {int} and max(map(abs, cast("list[int]", some))) < _LARGE:
+            yield from map(str, some)
         else:
             yield from _texts_of_any(some, position)
         position += len(some)
+
+
+#: Python writes no integer of more than 4,300 digits.
+_LARGE = 10**4_000
 
 
 def _texts_of_any(items: Iterable[Item], position: int) -> Iterator[str]:
@@ -684,7 +691,7 @@ def _text_of(item: Item) -> str:
     """An item as JSON. Raises TypeError, ValueError, RecursionError."""
     if isinstance(item, dict) and not _has_text_keys(item):
         raise TypeError("the keys of an object have to be texts")
-    return str(item) if type(item) is int else _encode(item)
+    return _encode(item)
 
 
 def _has_text_keys(value: Any) -> bool:

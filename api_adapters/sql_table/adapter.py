@@ -178,10 +178,9 @@ class SqlTable(Adapter):
     ) -> dict[str, Finding]:
         """Delete some rows in one transaction, and look at what was not returned."""
         self._pace.enter(until)
-        statement = table.deletion if matching is None else table.deletion.where(matching)
         with self._database.deleting(until) as connection:
-            found = table.values_in(connection.execute(statement, table.wanted(part)))
-            if set(found) == set(part.values()):
+            found = table.delete(connection, part, matching)
+            if found == set(part.values()):
                 return dict.fromkeys(part, _DELETED)
             deleted = set(map(table.key_of, found))
             if not deleted <= part.keys():

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
-    Result,
     String,
     Table,
     TableClause,
@@ -31,6 +30,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.dml import ReturningDelete
 
@@ -93,10 +93,6 @@ class KeyTable:
         is_usual = list(map(str, values)) == list(keys)
         return dict(zip(keys, values, strict=True)) if is_usual else None
 
-    def values_in(self, rows: Result[Any]) -> list[Any]:
-        """The values of rows that hold a key and nothing else."""
-        return list(rows.scalars().all()) if self.is_single else list(map(tuple, rows.all()))
-
     def key_of(self, value: Any) -> str:
         """The key of a value."""
         if self.is_single:
@@ -138,10 +134,30 @@ class KeyTable:
         own = self.order[0] if self.is_single else tuple_(*self.order)
         return own.in_(bindparam(_WANTED, expanding=True))
 
+    def delete(
+        self,
+        connection: Connection,
+        values: Mapping[str, Any],
+        matching: ColumnElement[bool] | None = None,
+    ) -> set[Any]:
+        """Delete rows with these values that match; the values of those that were there."""
+        if self._takes_array and matching is None:
+            # What SQLAlchemy does for a statement and a row takes as long as the driver's part;
+            # of these types the driver's values are those that are meant.
+            found = connection.exec_driver_sql(self._deletion_text, self.wanted(values))
+            return {value for (value,) in found.cursor.fetchall()}
+        statement = self._deletion if matching is None else self._deletion.where(matching)
+        rows = connection.execute(statement, self.wanted(values))
+        return set(rows.scalars().all() if self.is_single else map(tuple, rows.all()))
+
     @cached_property
-    def deletion(self) -> ReturningDelete[Any]:
-        """The statement that deletes rows that are wanted, and returns their values."""
+    def _deletion(self) -> ReturningDelete[Any]:
         return delete(self.table).where(self.is_wanted).returning(*self.key)
+
+    @cached_property
+    def _deletion_text(self) -> str:
+        dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+        return str(self._deletion.compile(dialect=dialect))
 
     @property
     def _takes_array(self) -> bool:

@@ -176,16 +176,22 @@ def _ranges(
         tallies.setdefault(place, Counter())[verdict] += 1
     rows = []
     for place, cut in enumerate(cuts):
-        own: dict[str, Any] = {"job": row.seq, "first": cut.first, "last": cut.last}
-        values = {**_NEW_RANGE, **own, "items": cut.items, **_strayed(cut, tallies.get(place))}
-        rows.append(tuple(values.values()))
+        own = (row.seq, cut.first, cut.last, cut.items)
+        if (counts := tallies.get(place)) is None:
+            rows.append((*own, *_NEW_RANGE.values()))
+            continue
+        values = _NEW_RANGE | _strayed(cut, counts)
+        rows.append((*own, *values.values()))
         tx.gained.add_range(row.target, values)
+    # Most have none of their own, and are counted at once.
+    tx.gained.open(row.target, len(cuts) - len(tallies))
     return rows
 
 
-#: What a range begins with, in the order of the columns and as they are kept.
+#: What a range begins with beside its place and its items, in the order of the
+#: columns and as they are kept.
 _NEW_RANGE: dict[str, Any] = {
-    **dict.fromkeys(column.name for column in batches.c),
+    **dict.fromkeys([column.name for column in batches.c][4:]),
     "state": BatchState.READY.value,
     "evidence": Evidence.NONE.value,
     **dict.fromkeys(("is_half", "doubt"), False),
@@ -194,10 +200,8 @@ _NEW_RANGE: dict[str, Any] = {
 }
 
 
-def _strayed(cut: Cut, counts: Counter[str | None] | None) -> dict[str, Any]:
+def _strayed(cut: Cut, counts: Counter[str | None]) -> dict[str, Any]:
     """What is different in a range that has strays from the start."""
-    if counts is None:
-        return {}
     is_done = sum(counts.values()) - counts[None] == cut.items
     return {
         "state": (BatchState.DONE if is_done else BatchState.READY).value,
