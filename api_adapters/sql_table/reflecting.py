@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -78,20 +78,18 @@ class KeyTable:
         texts = json.loads(key)
         return tuple(kind.value(text) for kind, text in zip(self.kinds, texts, strict=True))
 
-    def integers_of(self, keys: Collection[str]) -> dict[str, int] | None:
+    def integers_of(self, items: Mapping[str, Item]) -> Mapping[str, int] | None:
         """The values of keys of one integer column, all at once; None where one is not of it."""
-        if not self.is_single or not self.kinds[0].is_integer or not keys:
+        if not self.is_single or not self.kinds[0].is_integer or not items:
             return None
         try:
-            values = list(map(int, keys))
+            values = _integers(items)
             # All of the others lie between them.
-            self.kinds[0].value(str(min(values)))
-            self.kinds[0].value(str(max(values)))
+            self.kinds[0].value(str(min(values.values())))
+            self.kinds[0].value(str(max(values.values())))
         except ValueError:
             return None
-        # Each in its one spelling.
-        is_usual = list(map(str, values)) == list(keys)
-        return dict(zip(keys, values, strict=True)) if is_usual else None
+        return values
 
     def key_of(self, value: Any) -> str:
         """The key of a value."""
@@ -180,6 +178,18 @@ class KeyTable:
         """A column that SQLite may have been told to compare without case."""
         is_text = self.dialect == "sqlite" and isinstance(own.type, String)
         return own.collate("BINARY") if is_text else own
+
+
+def _integers(items: Mapping[str, Item]) -> Mapping[str, int]:
+    """What keys stand for. Raises ValueError: one of them is no integer in its usual spelling."""
+    if set(map(type, items.values())) == {int}:
+        # The key of an integer is its digits.
+        values: Any = items
+        return values  # type: ignore[no-any-return]  # all of them are integers
+    read = dict(zip(items, map(int, items), strict=True))
+    if list(map(str, read.values())) != list(read):
+        raise ValueError
+    return read
 
 
 def key_text(texts: Sequence[str]) -> str:
