@@ -1,5 +1,6 @@
 """Items as text, their digests, and how an outcome is shown."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,11 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
+@given(VALUES)
+def test_an_item_is_written_as_any_json(item: object) -> None:
+    assert to_json(item) == json.dumps(item, separators=(",", ":"))
 
 
 @given(st.text() | st.integers() | st.dictionaries(st.text(), VALUES, max_size=4))
