@@ -19,6 +19,8 @@ from worker.store.transaction import Tx
 
 #: Items dropped in one transaction, about, so that no lock is held for long.
 STRIDE = 10_000
+#: Prints that are compared with each other at once, about.
+AT_ONCE = 20_000
 #: Doubled prints that are looked into in one transaction: they are held in memory.
 MOST_DOUBLED = 200_000
 
@@ -66,7 +68,7 @@ def _note_doubled(rows: Sequence[Row[Any]], doubled: _Doubled) -> None:
     read = array("Q")
     for row in rows:
         read.frombytes(bytes(row.prints))
-    if len(set(read)) == len(read):
+    if are_distinct(read):
         return
     counts = Counter(one for row in rows for one in cut(row.prints))
     some = {one for one, count in counts.items() if count > 1}
@@ -74,6 +76,15 @@ def _note_doubled(rows: Sequence[Row[Any]], doubled: _Doubled) -> None:
     doubled.stretches |= {
         (row.first, row.last) for row in rows if not some.isdisjoint(cut(row.prints))
     }
+
+
+def are_distinct(read: "array[int]") -> bool:
+    """Whether no print of a part stands twice; of a large job's, a share at a time is in memory."""
+    shares = 1 + len(read) // AT_ONCE
+    if shares == 1:
+        return len(set(read)) == len(read)
+    distinct = (len({one for one in read if one % shares == share}) for share in range(shares))
+    return sum(distinct) == len(read)
 
 
 def _drop_within(
