@@ -665,15 +665,19 @@ def _texts(items: Iterable[Item]) -> Iterator[str]:
         # What most items are; one by one they take five times as long.
         if kinds == {str}:
             yield from map(encode_basestring_ascii, cast("list[str]", some))
-        elif kinds == {int} and max(map(abs, cast("list[int]", some))) < _LARGE:
-            yield from map(str, some)
+        elif kinds == {int}:
+            yield from _texts_of_integers(some, position)
         else:
             yield from _texts_of_any(some, position)
         position += len(some)
 
 
-#: Python writes no integer of more than 4,300 digits.
-_LARGE = 10**4_000
+def _texts_of_integers(items: Sequence[Item], position: int) -> Iterable[str]:
+    """Integers as JSON, but for those with more digits than Python writes."""
+    try:
+        return list(map(str, items))
+    except ValueError:
+        return _texts_of_any(items, position)
 
 
 def _texts_of_any(items: Iterable[Item], position: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from threading import Lock
 
 #: Slots that are never used for batches, so that control is never held up.
@@ -15,6 +16,9 @@ KEPT_FOR_CONTROL = 2
 REMEMBERED = 10.0
 #: How much of what was known of a target's calls the next claim leaves standing.
 KEPT_OF_BEFORE = 0.8
+#: What a claim is taken to last at most, beside those before it: a backend that
+#: becomes slow is known for it after a few.
+MOST_OF_MEAN = 4.0
 #: Others are never reckoned to use more of the processor than this.
 MOST_CROWDED = 0.9
 
@@ -35,6 +39,11 @@ class _Spent:
     lasting: float = 0.0
     waiting: float = 0.0
     working: float = 0.0
+
+    @property
+    def longest(self) -> float:
+        """What a claim is taken to last at most: one may have waited for the store."""
+        return MOST_OF_MEAN * self.lasting / self.claims if self.lasting else inf
 
     def add(self, *, lasting: float, waiting: float, working: float) -> None:
         """Add those of one claim."""
@@ -151,6 +160,7 @@ class Slots:
         target = slot.target
         with self._lock:
             if calls:
+                lasting = min(lasting, self._spent[target].longest)
                 waiting = _waiting(lasting, working, others=self._slices[target] - 1)
                 self._spent[target].add(lasting=lasting, waiting=waiting, working=working)
             if slot.counts and self._slices[target] > self._of_use(target):

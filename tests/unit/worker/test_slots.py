@@ -185,6 +185,19 @@ def test_slices_that_wait_for_each_other_are_no_reason_for_more(
     assert len(slices) + more == 2
 
 
+def test_one_claim_that_waited_for_the_store_is_no_reason_for_a_crowd(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(40, clock=clock)
+    (one,) = at_work(work(held, slots, "crm", 1))
+    for _ in range(5):
+        one.goes_on(calls=20, lasting=0.25, working=0.2)
+
+    one.goes_on(calls=20, lasting=60, working=0.2)
+
+    assert len(at_work(work(held, slots, "crm", 30))) <= 2
+
+
 def test_of_long_calls_little_is_what_others_make_them_wait(
     clock: Seconds, held: ExitStack
 ) -> None:
