@@ -27,9 +27,10 @@ from api_adapters.errors import BadItem, CallFailed, Hopeless
 from api_adapters.sql_table.comparing import condition
 from api_adapters.sql_table.connecting import Database
 from api_adapters.sql_table.failures import Kept
+from api_adapters.sql_table.key_table import KeyTable, key_text
 from api_adapters.sql_table.looking import Values, holdable, moment_of, still_there, text_of
 from api_adapters.sql_table.querying import Query, frozen, parse_query
-from api_adapters.sql_table.reflecting import KeyTable, key_text, reflect
+from api_adapters.sql_table.reflecting import reflect
 from api_adapters.sql_table.settings import SqlTableSettings
 
 #: Rows of one page of `find`.

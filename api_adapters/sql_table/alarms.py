@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from api_adapters.errors import Transient
+
 #: Seconds that the thread stays while nothing is to be watched: to begin one
 #: for each statement takes longer than many a statement.
 LINGERS = 5.0
@@ -34,20 +36,30 @@ class Alarms:
 
         It must not wait for anything: no other alarm rings meanwhile. Once what
         is inside has ended it does not run, nor will it.
+
+        Raises:
+            Transient: no thread can be started, and so nothing was begun.
         """
         alarm = _Alarm(time.monotonic() + seconds, ring)
         with self._changed:
-            self._set.add(alarm)
             if self._wakes_at is None:
+                self._start()
                 self._wakes_at = alarm.moment
-                threading.Thread(target=self._watch, name="alarms", daemon=True).start()
             elif alarm.moment < self._wakes_at:
                 self._changed.notify()
+            self._set.add(alarm)
         try:
             yield
         finally:
             with self._changed:
                 self._set.discard(alarm)
+
+    def _start(self) -> None:
+        """Start the thread, which waits until what it is to watch is set."""
+        try:
+            threading.Thread(target=self._watch, name="alarms", daemon=True).start()
+        except RuntimeError as error:
+            raise Transient(str(error), may_have_run=False) from error
 
     def _watch(self) -> None:
         """Ring what is due, until there has been nothing for a while."""

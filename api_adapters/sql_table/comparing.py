@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, and_, case, column, func, literal, types
 
 from api_adapters.errors import BadQuery
+from api_adapters.sql_table.key_table import KeyTable
 from api_adapters.sql_table.querying import Query, Where
-from api_adapters.sql_table.reflecting import KeyTable, bound_type
+from api_adapters.sql_table.reflecting import bound_type
 from api_adapters.sql_table.values import kind_of, read_decimal
 
 #: How a date begins that was written as one: SQLite would read any number, and

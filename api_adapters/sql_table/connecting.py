@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +41,44 @@ _POSTGRESQL = {
 _BY_HAND = {"isolation_level": "AUTOCOMMIT"}
 #: What psycopg says where there is no transaction to end.
 _ENDED = {"IDLE", "UNKNOWN"}
+
+
+class _Opening:
+    """A connection that is being opened: what is asked before it is used ends in time too."""
+
+    def __init__(self, until: Deadline) -> None:
+        self._until = until
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._is_late = False
+
+    def open(self, connect: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Log in, in whole seconds, as the driver counts them."""
+        most = min(named["connect_timeout"], ceil(self._until.seconds_left))
+        connection = connect(*given, **named | {"connect_timeout": max(1, most)})
+        with self._lock:
+            self._descriptor = os.dup(connection.fileno())
+            if self._is_late:
+                _hang_up(self._descriptor)
+        return connection
+
+    def hang_up(self) -> None:
+        """Let whoever waits for an answer see the connection's end."""
+        with self._lock:
+            self._is_late = True
+            if self._descriptor is not None:
+                _hang_up(self._descriptor)
+
+    def close(self) -> None:
+        """What is open from here on is somebody else's to watch."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
+
+
+#: By thread: what is opened just now. The pool opens connections on its own account.
+_opening = threading.local()
 
 
 class Database:
@@ -86,33 +125,40 @@ class Database:
     ) -> Iterator[Connection]:
         if until.seconds_left <= 0:
             raise Transient("the time of the call is used up", may_have_run=False)
-        connection = self._connect()
+        connection = self._connect(until)
         try:
             with _cut_off(connection, until, self._alarms):
                 try:
-                    begin(connection, until)
-                except DBAPIError as error:
-                    # Nothing was asked yet, so an idle connection that had ended costs nothing.
-                    raise not_connected(error) from error
-                yield connection
-                connection.exec_driver_sql("COMMIT")
+                    _begin(connection, until, begin)
+                    yield connection
+                    connection.exec_driver_sql("COMMIT")
+                finally:
+                    # A server that stops answering here is left like any other.
+                    with suppress(DBAPIError):
+                        _roll_back(connection)
         except DBAPIError as error:
             raise failure(error) from error
         except UnicodeError as error:
             raise unreadable(error) from error
         finally:
-            with suppress(DBAPIError):
-                _roll_back(connection)
+            if connection.engine is not self._engine:
+                # It was closed meanwhile, and what comes back to it stays open.
+                with suppress(DBAPIError):
+                    connection.invalidate()
             connection.close()
 
-    def _connect(self) -> Connection:
+    def _connect(self, until: Deadline) -> Connection:
         engine = self._current_engine()
+        opening = _opening.connection = _Opening(until)
         try:
-            return engine.connect()
+            with self._alarms.after(until.seconds_left + GRACE, opening.hang_up):
+                return engine.connect()
         except DBAPIError as error:
             raise not_connected(error) from error
         except PoolTimeout as error:
             raise Transient("no connection is free", may_have_run=False) from error
+        finally:
+            opening.close()
 
     def _current_engine(self) -> Engine:
         """The engine of the address as it is now: a secret may have been changed."""
@@ -146,6 +192,10 @@ def _make_engine(url: URL, connections: int) -> Engine:
             closes_target=True,
         ) from error
 
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, _record: Any, given: Any, named: Any) -> Any:
+        return _opening.connection.open(dialect.connect, *given, **named)
+
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.execute("SELECT set_config('timezone', 'UTC', false)")
@@ -168,6 +218,16 @@ def _make_sqlite_engine(url: URL, options: dict[str, Any]) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
+
+
+def _begin(
+    connection: Connection, until: Deadline, begin: Callable[[Connection, Deadline], None]
+) -> None:
+    try:
+        begin(connection, until)
+    except DBAPIError as error:
+        # Nothing was asked yet, so an idle connection that had ended costs nothing.
+        raise not_connected(error) from error
 
 
 def _begin_deleting(connection: Connection, until: Deadline) -> None:

@@ -21,6 +21,9 @@ _ONLY_READS = "25006"
 #: Classes that speak of the session or the server, and of no row. Whatever else
 #: there is, a trigger raised: its author may choose any code.
 _NO_ROW = {"0A", "0L", "0P", "25", "26", "28", "2B", "2D", "3B", "3D", "54", "F0", "HV", "XX"}
+#: Where PostgreSQL finds that a table is not as it was when the statement was
+#: prepared; the next one is prepared anew.
+_PLANNED_BEFORE = "RevalidateCachedQuery"
 #: What psycopg tells of a login or an address only in the server's words.
 _WRONG_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password")
 _WRONG_FILE = {"SQLITE_CANTOPEN", "SQLITE_NOTADB", "SQLITE_AUTH", "SQLITE_PERM", "SQLITE_READONLY"}
@@ -74,6 +77,8 @@ def _postgresql_failure(state: str, error: Any) -> CallFailed | Kept:
             return Kept("invalid_item", Verdict.REJECTED)
         case passing if passing in _PASSING:
             return Transient(f"the database: {said}", may_have_run=False, code=state)
+    if getattr(error.diag, "source_function", None) == _PLANNED_BEFORE:
+        return Transient(f"the database: {said}", may_have_run=False, code=state)
     if state[:2] not in _NO_ROW | _WRONG_PLACE:
         return Kept("trigger")
     if state == "42501":

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, literal, select, text
 
 from api_adapters.base import Finding, Item, Verdict
 from api_adapters.errors import BadItem
-from api_adapters.sql_table.reflecting import KeyTable
+from api_adapters.sql_table.key_table import KeyTable
 from api_adapters.sql_table.values import Unholdable
 
 #: Values by key.

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from api_adapters.errors import Transient
 from api_adapters.sql_table import alarms
 from api_adapters.sql_table.alarms import Alarms
 
@@ -64,6 +65,23 @@ def test_many_ring_at_once_and_one_thread_is_enough() -> None:
     for one in threads:
         one.join()
     assert threading.active_count() <= before + 1
+
+
+def test_a_thread_that_cannot_be_started_costs_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    every, rung, stale = Alarms(), threading.Event(), threading.Event()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(Transient) as told, every.after(0.05, stale.set):
+            pytest.fail("nothing watches over what is done here")
+    with every.after(0.1, rung.set):
+        assert rung.wait(ENOUGH)
+
+    assert not told.value.may_have_run
+    assert not stale.is_set()
 
 
 def test_its_thread_ends_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

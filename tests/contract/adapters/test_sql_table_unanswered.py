@@ -1,0 +1,177 @@
+"""A database that stops answering, or answers what nobody expects."""
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from sqlalchemy import make_url
+
+from api_adapters.base import Deadline
+from api_adapters.contract import soon
+from api_adapters.errors import Hopeless, Transient
+from api_adapters.sql_table.connecting import GRACE, Database
+from tests.contract.adapters.sql_tables import Place, place
+
+#: Seconds after which a call with a deadline of one has to be over on any machine.
+OVER = 1 + GRACE + 8
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Iterator[Place]:
+    """A table of three rows."""
+    with place("postgresql", tmp_path) as found:
+        found.run("CREATE TABLE rows (id int PRIMARY KEY)", "INSERT INTO rows VALUES (1), (2), (3)")
+        yield found
+
+
+def in_a_second() -> Deadline:
+    return Deadline(timedelta(seconds=1))
+
+
+def backends(rows: Place) -> list[int]:
+    named = "SELECT pid FROM pg_stat_activity WHERE application_name = 'deletion-worker sql_table'"
+    own = f"{named} AND datname = current_database()"
+    return [pid for (pid,) in rows.run(own)]
+
+
+def test_a_server_that_stops_before_the_rollback_is_left(rows: Place) -> None:
+    database = Database(lambda: make_url(rows.url), connections=1)
+    stopped: list[int] = []
+
+    def break_off() -> None:
+        with database.deleting(in_a_second()):
+            stopped.extend(backends(rows))
+            os.kill(stopped[0], signal.SIGSTOP)
+            raise Hopeless("for a reason", may_have_run=False)
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(Hopeless, match="for a reason"):
+            break_off()
+        took = time.monotonic() - began
+    finally:
+        os.kill(stopped[0], signal.SIGCONT)
+        database.close()
+
+    assert took < OVER
+
+
+def test_a_connection_that_is_held_after_its_login_is_left(rows: Place) -> None:
+    with held_after_login(rows) as url:
+        adapter = rows.adapter(url=url)
+        began = time.monotonic()
+        with pytest.raises(Transient) as told:
+            adapter.delete({"1": 1}, until=in_a_second())
+        took = time.monotonic() - began
+
+    assert took < OVER
+    assert not told.value.may_have_run
+    assert rows.run("SELECT count(*) FROM rows") == [(3,)]
+
+
+class held_after_login:  # noqa: N801 (it is used as a statement)
+    """A proxy that lets a login through and nothing after it, as one without a free server does."""
+
+    def __init__(self, rows: Place) -> None:
+        url = make_url(rows.url)
+        self._up = f"{url.query['host']}/.s.PGSQL.{url.port or url.query.get('port', 5432)}"
+        self._directory = Path(mkdtemp(prefix="held-"))
+        port = self._up.rpartition(".")[2]
+        self._door = socket.socket(socket.AF_UNIX)
+        self._door.bind(str(self._directory / f".s.PGSQL.{port}"))
+        self._door.listen()
+        self._url = url.update_query_dict({"host": str(self._directory)})
+        self._lines: list[socket.socket] = []
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self._let_in, daemon=True).start()
+        return self._url.render_as_string()
+
+    def __exit__(self, *_: object) -> None:
+        for line in [self._door, *self._lines]:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+            line.close()
+        shutil.rmtree(self._directory)
+
+    def _let_in(self) -> None:
+        with suppress(OSError):
+            while True:
+                line, _ = self._door.accept()
+                up = socket.socket(socket.AF_UNIX)
+                up.connect(self._up)
+                self._lines += [line, up]
+                up.sendall(line.recv(65_536))
+                threading.Thread(target=self._tell, args=(up, line), daemon=True).start()
+
+    @staticmethod
+    def _tell(up: socket.socket, line: socket.socket) -> None:
+        with suppress(OSError):
+            while told := up.recv(65_536):
+                line.sendall(told)
+
+
+def test_what_was_in_use_when_it_was_closed_is_not_left_open(rows: Place) -> None:
+    database = Database(lambda: make_url(rows.url), connections=2)
+    with database.deleting(soon()):
+        database.close()
+        assert backends(rows)
+
+    ends = time.monotonic() + OVER
+    while backends(rows) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not backends(rows)
+
+
+@pytest.mark.parametrize("by_query", [False, True])
+def test_a_rule_that_does_something_else_is_told(rows: Place, *, by_query: bool) -> None:
+    rows.run(
+        "ALTER TABLE rows ADD gone bool DEFAULT false",
+        "CREATE RULE soft AS ON DELETE TO rows DO INSTEAD"
+        " UPDATE rows SET gone = true WHERE id = OLD.id RETURNING OLD.id, OLD.gone",
+    )
+    adapter = rows.adapter(query_columns=["gone"])
+    where = [{"column": "gone", "op": "=", "value": False}]
+    query = adapter.freeze({"where": where}, until=soon())
+    delete = partial(adapter.delete_found, query=query) if by_query else adapter.delete
+
+    with pytest.raises(Hopeless, match="a rule does something else") as told:
+        delete({"1": 1}, until=soon())
+
+    assert not told.value.may_have_run
+    assert rows.run("SELECT count(*) FROM rows WHERE gone") == [(0,)]
+
+
+def test_a_key_that_names_several_rows_deletes_none(rows: Place) -> None:
+    rows.run("CREATE TABLE child () INHERITS (rows)", "INSERT INTO child VALUES (1)")
+
+    with pytest.raises(Hopeless, match="names several rows") as told:
+        rows.adapter().delete({"1": 1, "2": 2}, until=soon())
+
+    assert not told.value.may_have_run
+    assert rows.run("SELECT count(*) FROM rows") == [(4,)]
+
+
+def test_a_column_that_was_changed_meanwhile_costs_one_attempt(rows: Place) -> None:
+    adapter = rows.adapter()
+    # The driver prepares a statement that it has seen five times.
+    for _ in range(8):
+        adapter.delete({"1": 1}, until=soon())
+    rows.run("ALTER TABLE rows ALTER id TYPE bigint")
+
+    with pytest.raises(Transient) as told:
+        adapter.delete({"2": 2}, until=soon())
+    reply = adapter.delete({"2": 2}, until=soon())
+
+    assert not told.value.may_have_run
+    assert reply.findings["2"].verdict == "deleted"
