@@ -93,13 +93,16 @@ class Database:
 
     @contextmanager
     def deleting(self, until: Deadline) -> Iterator[Connection]:
-        """One transaction that writes.
+        """One transaction that writes, and that is not committed after its deadline.
 
         Raises:
             Transient, Refused, Hopeless; Kept: a row may not be deleted.
         """
         with self._transaction(until, _begin_deleting) as connection:
             yield connection
+            if until.seconds_left <= 0:
+                # Each statement has the whole time; what they did together came too late.
+                raise Transient("the time of the call is used up", may_have_run=False)
 
     @contextmanager
     def looking(self, until: Deadline) -> Iterator[Connection]:

@@ -66,6 +66,22 @@ def test_a_server_that_stops_before_the_rollback_is_left(rows: Place) -> None:
     assert took < OVER
 
 
+def test_what_was_done_too_late_is_taken_back(rows: Place) -> None:
+    database = Database(lambda: make_url(rows.url), connections=1)
+
+    def delete_late() -> None:
+        with database.deleting(in_a_second()) as connection:
+            connection.exec_driver_sql("DELETE FROM rows")
+            time.sleep(1.1)
+
+    with pytest.raises(Transient) as told:
+        delete_late()
+    database.close()
+
+    assert not told.value.may_have_run
+    assert rows.run("SELECT count(*) FROM rows") == [(3,)]
+
+
 def test_a_connection_that_is_held_after_its_login_is_left(rows: Place) -> None:
     with held_after_login(rows) as url:
         adapter = rows.adapter(url=url)
