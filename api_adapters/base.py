@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -100,6 +100,11 @@ class Reply:
     warnings: tuple[Warned, ...] = ()
     #: Keys without a finding that a look after the call still showed; the worker's.
     seen: frozenset[str] = frozenset()
+
+    def common_finding(self, keys: Iterable[str]) -> Finding | None:
+        """What was found of every key, where it is the same of each; told without a step each."""
+        found = list(map(self.findings.get, keys))
+        return found[0] if found and found.count(found[0]) == len(found) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class _Columns:
     refusals: dict[int, Mark]
 
 
+#: What `to_json` does, where all values are of one type.
 _ENCODERS: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: str}
 
 
@@ -116,8 +117,8 @@ def _land_alike(
     # A stranger's adapter may raise anything; each item is asked for by itself.
     except Exception:  # noqa: BLE001
         return None
-    alike = _ENCODERS[types.pop()] if len(types) == 1 else to_json
-    texts = list(map(alike, values))
+    encode = _ENCODERS[types.pop()] if len(types) == 1 else to_json
+    texts = list(map(encode, values))
     if len(named) != len(values):
         # A key too many, and each item after it would have its neighbour's.
         return None

@@ -111,9 +111,8 @@ def _is_worth_a_look(error: CallFailed | None) -> bool:
 
 def _is_clear(reply: Reply, keys: Collection[str]) -> bool:
     """Whether no key needs a look, told at once where the same was found of each."""
-    found = list(map(reply.findings.get, keys))
-    one = found[0] if found else None
-    return one is not None and one.verdict is not Verdict.UNKNOWN and found.count(one) == len(found)
+    one = reply.common_finding(keys)
+    return one is not None and one.verdict is not Verdict.UNKNOWN
 
 
 def _is_unclear(reply: Reply, key: str) -> bool:

@@ -105,8 +105,7 @@ def _common_mark(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> Mar
     """
     if claimed.marks or reply.unsent or not keys or len(keys) != len(claimed.positions):
         return None
-    found = list(map(reply.findings.get, keys.values()))
-    if found[0] is None or found.count(found[0]) != len(found):
+    if reply.common_finding(keys.values()) is None:
         return None
     mark = _mark(claimed.batch.mark, next(iter(keys.values())), reply)
     return mark if mark.is_final else None

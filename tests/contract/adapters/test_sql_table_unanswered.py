@@ -1,18 +1,15 @@
 """A database that stops answering, or answers what nobody expects."""
 
 import os
-import shutil
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
@@ -20,7 +17,9 @@ from api_adapters.base import Deadline
 from api_adapters.contract import soon
 from api_adapters.errors import Hopeless, Transient
 from api_adapters.sql_table.connecting import GRACE, Database
+from tests.acceptance.fire.network import HOST, Network
 from tests.contract.adapters.sql_tables import Place, place
+from tests.integration.service import wait_until
 
 #: Seconds after which a call with a deadline of one has to be over on any machine.
 OVER = 1 + GRACE + 8
@@ -82,59 +81,31 @@ def test_what_was_done_too_late_is_taken_back(rows: Place) -> None:
     assert rows.run("SELECT count(*) FROM rows") == [(3,)]
 
 
-def test_a_connection_that_is_held_after_its_login_is_left(rows: Place) -> None:
-    with held_after_login(rows) as url:
-        adapter = rows.adapter(url=url)
+def test_a_connection_that_is_held_after_its_login_is_left(
+    rows: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, log_in = make_url(rows.url), psycopg.connect
+    with Network() as network:
+        line = network.lay_to_socket(f"{url.query['host']}/.s.PGSQL.5432")
+
+        def log_in_and_no_more(*given: Any, **named: Any) -> Any:
+            connection = log_in(*given, **named)
+            line.strand()
+            return connection
+
+        led = url.difference_update_query(["host"]).set(host=HOST, port=line.port)
+        adapter = rows.adapter(url=led.render_as_string())
+        monkeypatch.setattr(psycopg, "connect", log_in_and_no_more)
         began = time.monotonic()
         with pytest.raises(Transient) as told:
             adapter.delete({"1": 1}, until=in_a_second())
         took = time.monotonic() - began
+        monkeypatch.undo()
 
-    assert took < OVER
+    # It was held, and not refused.
+    assert 1 < took < OVER
     assert not told.value.may_have_run
     assert rows.run("SELECT count(*) FROM rows") == [(3,)]
-
-
-class held_after_login:  # noqa: N801 (it is used as a statement)
-    """A proxy that lets a login through and nothing after it, as one without a free server does."""
-
-    def __init__(self, rows: Place) -> None:
-        url = make_url(rows.url)
-        self._up = f"{url.query['host']}/.s.PGSQL.{url.port or url.query.get('port', 5432)}"
-        self._directory = Path(mkdtemp(prefix="held-"))
-        port = self._up.rpartition(".")[2]
-        self._door = socket.socket(socket.AF_UNIX)
-        self._door.bind(str(self._directory / f".s.PGSQL.{port}"))
-        self._door.listen()
-        self._url = url.update_query_dict({"host": str(self._directory)})
-        self._lines: list[socket.socket] = []
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self._let_in, daemon=True).start()
-        return self._url.render_as_string()
-
-    def __exit__(self, *_: object) -> None:
-        for line in [self._door, *self._lines]:
-            with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-            line.close()
-        shutil.rmtree(self._directory)
-
-    def _let_in(self) -> None:
-        with suppress(OSError):
-            while True:
-                line, _ = self._door.accept()
-                up = socket.socket(socket.AF_UNIX)
-                up.connect(self._up)
-                self._lines += [line, up]
-                up.sendall(line.recv(65_536))
-                threading.Thread(target=self._tell, args=(up, line), daemon=True).start()
-
-    @staticmethod
-    def _tell(up: socket.socket, line: socket.socket) -> None:
-        with suppress(OSError):
-            while told := up.recv(65_536):
-                line.sendall(told)
 
 
 def test_what_was_in_use_when_it_was_closed_is_not_left_open(rows: Place) -> None:
@@ -143,10 +114,7 @@ def test_what_was_in_use_when_it_was_closed_is_not_left_open(rows: Place) -> Non
         database.close()
         assert backends(rows)
 
-    ends = time.monotonic() + OVER
-    while backends(rows) and time.monotonic() < ends:
-        time.sleep(0.05)
-    assert not backends(rows)
+    wait_until(lambda: not backends(rows), seconds=OVER)
 
 
 @pytest.mark.parametrize("by_query", [False, True])
