@@ -59,8 +59,15 @@ class Flower:
 
     def has_settled(self, job: str) -> bool:
         """Whether it shows a job's tally."""
-        rows = [one for one in self.search(job) if one["name"] == "deletions.settle"]
-        return any(one["result"] for one in rows)
+        return any(one["result"] for one in self.runs(job, "deletions.settle"))
+
+    def has_seen_all(self, job: str) -> bool:
+        """Whether it shows a slice that deleted for a job too: that ends after the job."""
+        return self.has_settled(job) and bool(self.runs(job, "deletions.execute"))
+
+    def runs(self, job: str, task: str) -> list[dict[str, Any]]:
+        """What it shows of a task's runs that name a job."""
+        return [one for one in self.search(job) if one["name"] == task]
 
     def answers(self) -> bool:
         """Whether it is up."""

@@ -63,7 +63,7 @@ def job(service: Service, flower: Flower, bare: Flower, ids: list[str]) -> str:
         assert len(list(client.results(found))) == 4
         assert client.item("monitor", ids[0])["jobs"]
     for one in (flower, bare):
-        wait_until(lambda one=one: one.has_settled(found))
+        wait_until(lambda one=one: one.has_seen_all(found))
     return found
 
 
@@ -110,13 +110,13 @@ def test_a_job_is_found_by_its_id(flower: Flower, job: str) -> None:
 
 
 def test_it_shows_what_became_of_a_job(flower: Flower, job: str) -> None:
-    (settled,) = [one for one in flower.search(job) if one["name"] == "deletions.settle"]
+    (settled,) = flower.runs(job, "deletions.settle")
 
     assert settled["result"] == f"completed deleted=2 rejected=2 job={job}"
 
 
 def test_a_slice_names_its_jobs_with_their_counts(flower: Flower, job: str) -> None:
-    (worked,) = [one for one in flower.search(job) if one["name"] == "deletions.execute"]
+    (worked,) = flower.runs(job, "deletions.execute")
 
     assert worked["result"] == f"items=2 calls=1 jobs=1 job={job} items=2"
 

@@ -62,7 +62,7 @@ def staged() -> Iterator[Scene]:
             large = client.submit("monitor-17", ids[100:], requested_by="hr-portal")
             small = client.submit("monitor-17", [*ids[:100], SECRET], requested_by="reception")
         for job in (large, small):
-            wait_until(lambda job=job: flower.has_settled(job))
+            wait_until(lambda job=job: flower.has_seen_all(job))
         yield Scene(service, flower, large, small)
 
 
