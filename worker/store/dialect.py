@@ -35,6 +35,15 @@ class Dialect(Protocol):
         """Whether one parameter may be a list, that is read as rows."""
         ...
 
+    @property
+    def has_writing_ctes(self) -> bool:
+        """Whether one statement may insert into several tables, and reads JSON as rows."""
+        ...
+
+    def plan_once(self, connection: Connection) -> None:
+        """Plan what follows in this transaction without its values, and so once a session."""
+        ...
+
     def insert(self, table: Any) -> Any:
         """The dialect's own insertion, which knows `on_conflict_do_...`."""
         ...

@@ -56,14 +56,8 @@ def submit(tx: Tx, submissions: Sequence[Submission]) -> list[Entered | RefusedR
 
 def _submit_one(tx: Tx, one: Submission, new: dict[JobId, Entered]) -> Entered:
     """Insert a job, whose chunk follows, unless it is there. Raises RefusedRequest."""
-    counts: dict[str, Any] = {
-        "items": one.chunk.count,
-        "duplicates": one.chunk.given - one.chunk.count,
-        "chunks": 1,
-        "is_cut": bool(one.cuts),
-    }
     state = JobState.RUNNING if one.cuts else JobState.PLANNING
-    row, is_new = insert_job(tx, one.job, state, **counts)
+    row, is_new = insert_job(tx, one.job, state, **counts_of(one))
     if is_new:
         return new.setdefault(one.job.id, Entered(row, one, is_new=True))
     twin = new.get(one.job.id)
@@ -85,8 +79,28 @@ def _insert_chunks(tx: Tx, new: Collection[Entered]) -> None:
 def insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Row[Any], bool]:
     """Insert a job unless its id is there; its row, held, and whether it is new."""
     now = tx.now()
+    moments = {
+        "created_at": now,
+        "fed_at": now,
+        "released_at": now if state is JobState.RUNNING else None,
+    }
+    values = values_of_job(job, state) | moments | counts
+    new = _new_job(tx.dialect.insert, tuple(values), is_running=state is JobState.RUNNING)
+    made = tx.execute(new, values).first()
+    if made is None:
+        row = locked_job_row(tx, job.id)
+        if row.options != values["options"]:
+            raise _conflict(job.id)
+        return row, False
+    detail = noted_of_job(job)
+    tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
+    return made, True
+
+
+def values_of_job(job: NewJob, state: JobState) -> dict[str, Any]:
+    """What a new job's row begins with, but for its moments and counts."""
     options = sha256(json.dumps(job.options, sort_keys=True).encode()).hexdigest()
-    values: dict[str, Any] = {
+    return {
         "id": job.id,
         "target": job.target,
         "fingerprint": job.fingerprint,
@@ -105,21 +119,22 @@ def insert_job(tx: Tx, job: NewJob, state: JobState, **counts: Any) -> tuple[Row
         "chunk_items": job.chunk_items,
         "requested_by": job.requested_by,
         "notify": job.notify,
-        "created_at": now,
-        "fed_at": now,
-        "released_at": now if state is JobState.RUNNING else None,
-        **counts,
     }
-    new = _new_job(tx.dialect.insert, tuple(values), is_running=state is JobState.RUNNING)
-    made = tx.execute(new, values).first()
-    if made is None:
-        row = locked_job_row(tx, job.id)
-        if row.options != options:
-            raise _conflict(job.id)
-        return row, False
-    detail = {"dry_run": job.dry_run, "requested_by": job.requested_by}
-    tx.note("job.submitted", now=now, job=job.id, target=job.target, detail=detail)
-    return made, True
+
+
+def counts_of(one: Submission) -> dict[str, Any]:
+    """What is counted of a job that comes with all its items."""
+    return {
+        "items": one.chunk.count,
+        "duplicates": one.chunk.given - one.chunk.count,
+        "chunks": 1,
+        "is_cut": bool(one.cuts),
+    }
+
+
+def noted_of_job(job: NewJob) -> dict[str, Any]:
+    """The detail of the event of a new job."""
+    return {"dry_run": job.dry_run, "requested_by": job.requested_by}
 
 
 @cache

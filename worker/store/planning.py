@@ -178,9 +178,9 @@ def _ranges(
     for place, cut in enumerate(cuts):
         own = (row.seq, cut.first, cut.last, cut.items)
         if (counts := tallies.get(place)) is None:
-            rows.append((*own, *_NEW_RANGE.values()))
+            rows.append((*own, *NEW_RANGE.values()))
             continue
-        values = _NEW_RANGE | _strayed(cut, counts)
+        values = NEW_RANGE | _strayed(cut, counts)
         rows.append((*own, *values.values()))
         tx.gained.add_range(row.target, values)
     # Most have none of their own, and are counted at once.
@@ -190,7 +190,7 @@ def _ranges(
 
 #: What a range begins with beside its place and its items, in the order of the
 #: columns and as they are kept.
-_NEW_RANGE: dict[str, Any] = {
+NEW_RANGE: dict[str, Any] = {
     **dict.fromkeys([column.name for column in batches.c][4:]),
     "state": BatchState.READY.value,
     "evidence": Evidence.NONE.value,
@@ -212,8 +212,13 @@ def _strayed(cut: Cut, counts: Counter[str | None]) -> dict[str, Any]:
 
 def _note_planned(tx: Tx, row: Row[Any], now: datetime) -> None:
     """A job runs from here on."""
-    detail = {"items": row.items}
+    detail = noted_of_plan(row.items)
     tx.note("job.planned", now=now, job=JobId(row.id), target=row.target, detail=detail)
+
+
+def noted_of_plan(items: int) -> dict[str, Any]:
+    """The detail of the event of a job that is planned."""
+    return {"items": items}
 
 
 def _first_uncut(tx: Tx, seq: int) -> int | None:

@@ -81,6 +81,7 @@ class PostgresqlDialect:
     locks_rows = True
     has_lateral = True
     has_arrays = True
+    has_writing_ctes = True
 
     def __init__(self, url: URL) -> None:
         self.engine = _engine(url)
@@ -125,6 +126,10 @@ class PostgresqlDialect:
         with self._peekers.connect() as connection:
             yield connection
 
+    def plan_once(self, connection: Connection) -> None:
+        """See `SESSION` for what may not be planned so."""
+        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+
     def sweep(self) -> None:
         """The server's own vacuum does it."""
 
@@ -153,7 +158,7 @@ class PostgresqlDialect:
         copy_in = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
         try:
             with driver.cursor() as cursor, cursor.copy(copy_in) as copy:
-                copy.set_types([_type_of(column) for column in table.c])
+                copy.set_types([type_of(column) for column in table.c])
                 for row in rows:
                     copy.write_row(row)
         # The driver is used directly here, so its error is not wrapped yet.
@@ -175,7 +180,7 @@ _TYPES = {
 }
 
 
-def _type_of(column: Column[Any]) -> str:
+def type_of(column: Column[Any]) -> str:
     """What a column's values are sent as: a moment, as the number that it is kept as."""
     kept = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
     return _TYPES[type(kept)]

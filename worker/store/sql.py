@@ -12,16 +12,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api_adapters.base import Verdict
 from worker.batch import Claimed, Returned
-from worker.errors import BadConfiguration, LeaseLost, StoreUnavailable
+from worker.errors import BadConfiguration, LeaseLost, RefusedRequest, StoreUnavailable
 from worker.failing import Tolerance
 from worker.job import Job, JobId, JobState, JobStatus, NewJob, Tally
 from worker.joining import Joined, together
 from worker.purge import Decision, PurgeNote, PurgeRun, RunStatus
 from worker.store import (
+    arriving,
     claiming,
     copying,
     ending,
-    entering,
     finding,
     forgetting,
     gathering,
@@ -69,7 +69,7 @@ from worker.store.base import (
     Who,
 )
 from worker.store.dialect import Clock, Dialect
-from worker.store.entering import Entered, Submission
+from worker.store.entering import Submission
 from worker.store.postgresql import PostgresqlDialect
 from worker.store.sqlite import SqliteDialect
 from worker.store.transaction import Tx, as_job, job_row
@@ -137,11 +137,8 @@ class SqlStore(Store):
     def _submit_many(self, some: Sequence[Submission]) -> list[Job | Exception]:
         """Submit several by one transaction; a refused one writes nothing."""
         with self._write() as tx:
-            taken = entering.submit(tx, some)
-            entered = [one for one in taken if isinstance(one, Entered)]
-            planned = [one for one in entered if one.is_new and one.submission.cuts]
-            planning.add_first_batches(tx, planned)
-            return [one if isinstance(one, Exception) else as_job(one.row) for one in taken]
+            taken = arriving.submit(tx, some)
+            return [one if isinstance(one, RefusedRequest) else as_job(one) for one in taken]
 
     def _submit_for(self, _: str, some: Sequence[Submission]) -> Sequence[Job | Exception]:
         """Submit for all threads that came by now."""

@@ -46,6 +46,7 @@ class SqliteDialect:
     locks_rows = False
     has_lateral = False
     has_arrays = False
+    has_writing_ctes = False
 
     def __init__(self, url: URL) -> None:
         self.path = Path(url.database or "")
@@ -86,6 +87,9 @@ class SqliteDialect:
     def peeking(self) -> AbstractContextManager[Connection]:
         """A transaction costs nothing here."""
         return self.reading()
+
+    def plan_once(self, connection: Connection) -> None:
+        """A statement is planned in next to no time here."""
 
     def sweep(self) -> None:
         """Write the file anew, and empty the write-ahead log, which holds what pages were.
