@@ -19,7 +19,7 @@ from worker.errors import LeaseLost
 from worker.fields import bound
 from worker.insisting import Insistence
 from worker.job import JobId
-from worker.joining import Joined
+from worker.joining import Joined, Vigil, Vigils
 from worker.store.base import Busy, Claim, Store
 from worker.target import Target
 from worker.wanting import want, want_at_first
@@ -102,6 +102,7 @@ class Executor:
         self._closing = Lock()
         # All who claim of a target wait for its row, and so for each other.
         self._claims: Joined[_Wish, Claim | Busy] = Joined(self._claim_for)
+        self._vigils = Vigils()
         self._deleter = Deleter(
             store, chance=chance, clock=clock, insist=self._insist, hopeless_after=hopeless_after
         )
@@ -135,6 +136,10 @@ class Executor:
             self._touched = set()
         return done
 
+    def looks_soon(self, name: str) -> bool:
+        """Whether a thread of ours waits for more of a target, and sees what is ready by now."""
+        return self._vigils.is_kept(name)
+
     def _go_on(
         self,
         target: Target,
@@ -156,8 +161,10 @@ class Executor:
             hand = self._claim(target, wish)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
-                self._sleep(max(hand.wait.total_seconds(), SHORTEST_MOMENT))
-                is_sure = False
+                vigil = self._wait(target.name, hand, owes=not has_answered)
+                if vigil is None:
+                    return
+                has_answered, is_sure = not vigil.owes, False
                 continue
             if isinstance(hand, Busy) and has_answered:
                 return
@@ -202,6 +209,20 @@ class Executor:
         close(touched)
 
     # -- claim ----------------------------------------------------------------
+
+    def _wait(self, target: str, busy: Busy, *, owes: bool) -> Vigil | None:
+        """Wait until something may be claimed, and answer the bell then if one `owes` that.
+
+        None where another thread waits for the same company: it answers the bell too.
+        """
+        seconds = max((busy.wait or timedelta()).total_seconds(), SHORTEST_MOMENT)
+        if not busy.is_gathering:
+            self._sleep(seconds)
+            return Vigil(owes)
+        with self._vigils.keep(target, owes=owes) as vigil:
+            if vigil is not None:
+                self._sleep(seconds)
+            return vigil
 
     def _claim(self, target: Target, wish: _Wish) -> Hand | Busy:
         """Take in hand what a second or some are enough for."""

@@ -1,11 +1,13 @@
-"""Threads that want the same at the same time: one of them asks for all.
+"""Threads that want the same at the same time: one of them asks, or waits, for all.
 
 Where they would wait for each other, as all do who claim of one target, the one
 that is first asks for those that have come meanwhile too.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
@@ -95,6 +97,47 @@ class Joined(Generic[Wish, Answer]):
                 return
             waiting[0].leads = True
             waiting[0].is_called.set()
+
+
+@dataclass(slots=True)
+class Vigil:
+    """One thread's waiting for all, and whether one of them owes something at its end."""
+
+    owes: bool
+
+
+class Vigils:
+    """Of those who would wait for the same, one does; the others go and leave it to him."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Vigil] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def keep(self, name: str, *, owes: bool) -> Iterator[Vigil | None]:
+        """Wait within for what a name stands for; None where somebody does.
+
+        What whoever goes `owes` is owed by the one that waits.
+        """
+        with self._lock:
+            others = self._kept.get(name)
+            if others is None:
+                mine = self._kept[name] = Vigil(owes)
+            else:
+                others.owes |= owes
+        if others is not None:
+            yield None
+            return
+        try:
+            yield mine
+        finally:
+            with self._lock:
+                del self._kept[name]
+
+    def is_kept(self, name: str) -> bool:
+        """Whether somebody waits for it, who looks at what is there only after this."""
+        with self._lock:
+            return name in self._kept
 
 
 def together(

@@ -385,9 +385,10 @@ def _send(task: str, queue: str, owed: Owed) -> bool:
 
 
 def ring_if_due(targets: Iterable[str]) -> None:
-    """Ring targets whose bell is due."""
+    """Ring targets whose bell is due, but for those that are looked at soon."""
+    mine = duty()
     for target in targets:
-        if duty().deployment.store.may_ring(target):
+        if not mine.executor.looks_soon(target) and mine.deployment.store.may_ring(target):
             post(execute, target=target)
 
 

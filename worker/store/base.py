@@ -241,6 +241,8 @@ class Busy:
 
     #: How long until something may be claimed, where that is known.
     wait: timedelta | None = None
+    #: Whether it is ready, and waits for more with which it shares a call.
+    is_gathering: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def _shares(
     shares: list[Sequence[Row[Any]]] = []
     while ready and len(shares) < hands:
         if wait := gathers(ready, wanted, live + len(shares), now):
-            return shares or Busy(wait)
+            return shares or Busy(wait, is_gathering=True)
         shares.append(take_some(ready, wanted.of_hand(len(shares), hands=hands)))
         ready = ready[len(shares[-1]) :]
     return shares

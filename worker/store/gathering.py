@@ -34,7 +34,7 @@ def glance(
     given = {"of_target": target, "of_fingerprint": fingerprint, "moment": row.now}
     summed = tx.execute(_SUMMED, {**given, "most": wanted.call_items}).one()
     wait = _wait(Waiting(*summed), wanted, row.live, row.now)
-    return Busy(wait) if wait else None
+    return Busy(wait, is_gathering=True) if wait else None
 
 
 @cache

@@ -499,7 +499,7 @@ class MemoryStore(Store):
                 return Busy(earliest_moment(jobs, now))
             live = wants.places - places
             if wait := gathers(chosen, wants, live, now):
-                return Busy(wait)
+                return Busy(wait, is_gathering=True)
             served = {job.job.id: job for job, _ in chosen}
             stopped = {
                 name

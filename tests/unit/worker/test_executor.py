@@ -398,6 +398,53 @@ def test_nobody_is_called_for_while_small_jobs_gather() -> None:
     assert len(house.adapter.calls) == 1
 
 
+def test_one_waits_for_all_while_small_jobs_gather() -> None:
+    house = House(max_items_per_call=100)
+    for name in ("a", "b"):
+        house.submitted([name])
+    others: list[int] = []
+
+    def wait(seconds: float) -> None:
+        if len(others) < 3:
+            others.append(house.work().calls)
+        house.sleep(seconds)
+
+    house.executor = house.make_executor(sleep=wait)
+    done = house.work()
+
+    assert others == [0]
+    assert done.calls == 1
+    assert [len(call) for call in house.adapter.calls] == [2]
+
+
+def test_a_bell_that_was_left_to_the_one_who_waits_is_answered_by_him() -> None:
+    house = House(max_items_per_call=100)
+    quicken(house)
+    house.submitted(["a", "b"])
+    rung: list[bool] = []
+
+    def wait(seconds: float) -> None:
+        if not rung:
+            # His own was answered before: this one is for what has come since.
+            rung.append(house.store.may_ring("crm"))
+            assert house.work().calls == 0
+            rung.append(house.store.may_ring("crm"))
+        house.sleep(seconds)
+
+    def arrive() -> None:
+        house.adapter.on_call = lambda: None
+        for name in ("c", "d"):
+            house.submitted([name])
+
+    house.adapter.on_call = arrive
+    house.executor = house.make_executor(sleep=wait)
+    house.executor.run("crm", is_over=lambda: len(house.adapter.calls) > 1)
+    house.submitted(["e"])
+
+    assert rung == [True, False]
+    assert house.store.may_ring("crm")
+
+
 def test_a_small_job_that_is_alone_does_not_wait() -> None:
     house = House(max_items_per_call=100)
     slept: list[float] = []
