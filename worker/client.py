@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from json.encoder import encode_basestring_ascii
-from threading import Lock
+from threading import Lock, local
 from typing import Any, NoReturn, Self, TypeVar, cast
 from uuid import UUID, uuid4
 
@@ -56,8 +56,11 @@ _ITEMS_AT_ONCE = 1_000
 _REPEAT_AFTER, _STORE_COMES_BACK_AFTER = 5.0, 1.0
 #: Seconds between two looks for an answer, at first and at last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.1
-#: How much of the last answer's time enters what answers are known to take.
-_SHARE_OF_THE_LAST = 0.3
+#: Seconds until an answer is looked for that nobody told of, and until answers
+#: are to be told again where that failed.
+_LONGEST_SILENCE, _DEAF_FOR = 0.25, 10.0
+#: Answers that came before nobody listens for them any more.
+_MOST_HEARD = 20
 
 
 class ClientError(Exception):
@@ -452,19 +455,9 @@ class _Talk:
         self._trouble: Exception | None = None
 
     def ask(self, request: _Request) -> Any:
-        """Send a request and wait for its answer.
-
-        Each look for it costs as much as sending it: the first one comes after
-        half of the time that answers took of late.
-        """
-        began_at = time.monotonic()
+        """Send a request and wait for its answer."""
         self.send(request)
-        time.sleep(min(self._line.answers_take / 2, _LAST_PAUSE))
-        pause = min(max(self._line.answers_take / 10, _FIRST_PAUSE), _LAST_PAUSE)
-        answer = self.listen(pause=pause)
-        took = time.monotonic() - began_at
-        self._line.answers_take += _SHARE_OF_THE_LAST * (took - self._line.answers_take)
-        return answer
+        return self.listen()
 
     def tell(self, request: _Request) -> None:
         """Publish a request of which no answer is wanted, nor kept. Raises NoAnswer."""
@@ -476,23 +469,23 @@ class _Talk:
 
     def send(self, request: _Request) -> None:
         """Send a request, and remember it until it is answered."""
+        self._line.expect(request.id)
         self._waiting[request.id] = request
         self._send_at[request.id] = 0
         self._send_what_is_due()
 
-    def listen(self, *, unanswered: int = 0, pause: float = _FIRST_PAUSE) -> Any:
+    def listen(self, *, unanswered: int = 0) -> Any:
         """Wait until no more requests than that have no answer; the last answer that came."""
         answer = None
-        heard_at = time.monotonic()
+        heard_at, pause = time.monotonic(), _FIRST_PAUSE
         while len(self._waiting) > unanswered:
-            if answers := self._hear():
+            if answers := self._hear(pause):
                 answer = answers[-1]
                 heard_at, pause = time.monotonic(), _FIRST_PAUSE
                 continue
             if time.monotonic() - heard_at > self._timeout:
                 self._give_up()
             self._send_what_is_due()
-            time.sleep(pause)
             pause = min(pause * 1.2, _LAST_PAUSE)
         return answer
 
@@ -511,10 +504,10 @@ class _Talk:
             return False
         return True
 
-    def _hear(self) -> list[Any]:
-        """The answers that have come. Raises Refused."""
+    def _hear(self, pause: float) -> list[Any]:
+        """The answers that come, looked for every `pause` where none is told. Raises Refused."""
         try:
-            answers = self._line.answers_to(list(self._waiting))
+            answers = self._line.hear(list(self._waiting), pause=pause)
         except self._line.errors as error:
             self._trouble = error
             return []
@@ -527,8 +520,10 @@ class _Talk:
                 continue
             if refusal is not None:
                 raise refusal
-            del self._waiting[id_], self._send_at[id_]
-            accepted.append(answer["result"])
+            # What was told and found is there twice.
+            if self._waiting.pop(id_, None) is not None:
+                del self._send_at[id_]
+                accepted.append(answer["result"])
         return accepted
 
     def _give_up(self) -> NoReturn:
@@ -536,6 +531,35 @@ class _Talk:
         if isinstance(self._trouble, Refused) and self._trouble.code != "failed":
             raise self._trouble
         raise NoAnswer(self._job) from self._trouble
+
+
+class _Ear:
+    """What one thread is told of answers: each is announced as it is kept, by its key.
+
+    That spares looking for it. What is announced while the connection is broken
+    is not heard.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._line = client.pubsub(ignore_subscribe_messages=True)
+        self._heard: list[str] = []
+
+    def expect(self, key: str) -> None:
+        """Listen for an answer. Raises what the Redis client does."""
+        if len(self._heard) >= _MOST_HEARD:
+            self._line.unsubscribe(*self._heard)
+            self._heard.clear()
+        self._line.subscribe(key)
+
+    def hear(self, seconds: float) -> tuple[str, bytes] | None:
+        """The key and text of the next answer; None if none comes in time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if message := self._line.get_message(timeout=left):
+                key = message["channel"].decode()
+                self._heard.append(key)
+                return key, message["data"]
+        return None
 
 
 class _Line:
@@ -554,8 +578,10 @@ class _Line:
         self._lock = Lock()
         self._connection: Any = None
         self._channel: Any = None
-        #: Seconds that answers took of late.
-        self.answers_take = 0.0
+        #: By thread: what is told of its answers.
+        self._ears = local()
+        #: Until when nobody tries to be told of one.
+        self._deaf_until = 0.0
         # No fixups: Django's would enter the working directory into sys.path.
         self._app = Celery(
             "deletions.client",
@@ -611,19 +637,57 @@ class _Line:
                 self._hang_up()
                 raise
 
-    def answers_to(self, ids: Sequence[str]) -> dict[str, Any]:
+    def expect(self, id_: str) -> None:
+        """Have the answer to a request that is sent next told as soon as it is there."""
+        if time.monotonic() < self._deaf_until:
+            return
+        try:
+            if not hasattr(self._ears, "own"):
+                self._ears.own = _Ear(self._backend.client)
+            self._ears.own.expect(self._key(id_))
+        except Exception:  # noqa: BLE001 (answers are looked for all the same)
+            self._be_deaf()
+
+    def hear(self, ids: Sequence[str], *, pause: float) -> dict[str, Any]:
         """The answers that have come, which are then forgotten. Raises one of `errors`.
 
-        They are read as plain JSON: Celery's reader would make something else
-        of an item that has a `__type__`.
+        Of those that are told nobody has to look; where nobody tells, they are
+        looked for after a pause.
         """
-        keys = [self._backend.get_key_for_task(id_) for id_ in ids]
-        found = {}
-        for id_, key, text in zip(ids, keys, self._backend.mget(keys), strict=True):
-            if text is not None:
-                self._backend.delete(key)
-                found[id_] = json.loads(text)
-        return found
+        ear = getattr(self._ears, "own", None)
+        told = None
+        try:
+            if ear is not None:
+                told = ear.hear(_LONGEST_SILENCE)
+            else:
+                time.sleep(pause)
+        except Exception:  # noqa: BLE001 (answers are looked for all the same)
+            self._be_deaf()
+        keys = {self._key(id_): id_ for id_ in ids}
+        if told is None:
+            found = dict(zip(keys, self._backend.mget(list(keys)), strict=True))
+        else:
+            # One that was given up before may come late.
+            found = {key: text for key, text in [told] if key in keys}
+        return {keys[key]: self._read(key, text) for key, text in found.items() if text is not None}
+
+    def _read(self, key: str, text: bytes) -> Any:
+        """An answer as plain JSON, and drop it.
+
+        Celery's reader would make something else of an item that has a `__type__`.
+        """
+        self._backend.delete(key)
+        return json.loads(text)
+
+    def _key(self, id_: str) -> str:
+        key = self._backend.get_key_for_task(id_)
+        return key.decode() if isinstance(key, bytes) else str(key)
+
+    def _be_deaf(self) -> None:
+        """Look for answers for a while: telling may be forbidden, or the server away."""
+        self._deaf_until = time.monotonic() + _DEAF_FOR
+        if hasattr(self._ears, "own"):
+            del self._ears.own
 
     def close(self) -> None:
         """Give back every connection."""
