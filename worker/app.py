@@ -29,7 +29,7 @@ from worker.errors import BadConfiguration
 from worker.listener import Listener
 from worker.logs import begin, shape
 from worker.quiet import read_plain_json
-from worker.redis_clients import keep_clients
+from worker.redis_clients import ask_for_less
 from worker.taking import Taker
 
 #: Public tasks and planning; control never waits behind work.
@@ -169,7 +169,7 @@ def _start_worker(instance: Any, **_: Any) -> None:
     instance.quiet = instance.quiet or _places().log_format is LogFormat.JSON
     read_plain_json()
     read_envelopes_carefully()
-    keep_clients()
+    ask_for_less()
     _start_embedded()
 
 
@@ -184,7 +184,7 @@ def _start_child(**_: Any) -> None:
     """A child of another pool than that of threads reads messages alike."""
     read_plain_json()
     read_envelopes_carefully()
-    keep_clients()
+    ask_for_less()
 
 
 #: The embedded server, held for as long as this process lives.

@@ -325,15 +325,21 @@ def test_nothing_is_left_in_the_broker_by_many_requests(
         assert len(redis.client_list()) < len(connections) + 10
 
 
-def test_nobody_looks_for_an_answer_that_is_told(service: Service, client: DeletionClient) -> None:
+def test_a_request_costs_few_commands(service: Service, client: DeletionClient) -> None:
     job = client.submit("monitor", ["a"], dry_run=True)
     with service.redis() as redis:
         redis.config_resetstat()
         for _ in range(50):
             client.status(job)
-        looks = redis.info("commandstats").get("cmdstat_mget", {"calls": 0})["calls"]
+        asked = redis.info("commandstats")
+        times = {name.removeprefix("cmdstat_"): one["calls"] for name, one in asked.items()}
 
-    assert looks < 10
+    # An answer that is told is not looked for, nor is whether it was given before.
+    assert times.get("mget", 0) < 10
+    assert times.get("get", 0) < 10
+    # Only an answer is kept and announced in one.
+    assert times.get("multi", 0) < 75
+    assert times["lpush"] >= 50
 
 
 def test_an_answer_that_is_not_told_is_looked_for(

@@ -389,6 +389,9 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
             assert "enough are at work" in repr(office.tasks.execute(name, passed=1))
             return Slice()
 
+        def looks_soon(self, _: str) -> bool:
+            return False
+
     with office.tasks.duty().slots.work("crm") as place:
         assert isinstance(place, Slot)
         place.goes_on(calls=1, lasting=1, working=9)
@@ -398,6 +401,28 @@ def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
 
     office.tasks.execute("crm")
 
+    assert office.posted == [("deletions.execute", {"target": "crm"})]
+
+
+def test_nobody_is_rung_for_what_a_slice_of_the_same_process_waits_for(
+    office: Office, house: House
+) -> None:
+    class Waiting:
+        """A slice that waits for more, or does not."""
+
+        waits = True
+
+        def looks_soon(self, _: str) -> bool:
+            return self.waits
+
+    office.tasks.duty().executor = waiting = Waiting()
+    house.submitted(keys(1))
+
+    office.tasks.ring_if_due(["crm"])
+    assert office.posted == []
+
+    waiting.waits = False
+    office.tasks.ring_if_due(["crm"])
     assert office.posted == [("deletions.execute", {"target": "crm"})]
 
 
