@@ -85,10 +85,10 @@ class Desk:
     def append(self, given: Mapping[str, Any]) -> Answer:
         """`deletions.append`."""
         request = requests.parse(requests.Append, given)
-        count = self._submitter.append(request)
+        job = self._submitter.append(request)
+        count = len(request.items)
         body = {"job": request.job, "chunk": request.chunk, "items": count}
         shown = f"job={request.job} chunk={request.chunk} items={count}"
-        job = self._store.job(JobId(request.job))
         return Answer(body, shown, **_what_follows(job))
 
     def seal(self, given: Mapping[str, Any]) -> Answer:

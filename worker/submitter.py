@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 
 from api_adapters.base import Adapter, Verdict
 from api_adapters.errors import BadSettings
@@ -13,6 +14,9 @@ from worker.requests import Append, Open, Seal, Submit
 from worker.splitting import MAX_BATCH_BYTES, cut, cut_evenly
 from worker.store.base import Chunk, Cut, Sealed, Store
 from worker.target import Target
+
+#: Jobs of which a process knows how they were opened.
+JOBS_FED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Submitter:
         self._adapters = adapters
         self._notify = notify
         self._retain_for = retain_for
+        # Neither changes; a job has a hundred chunks.
+        self._opened = lru_cache(JOBS_FED_AT_ONCE)(self._read_opened)
 
     def submit(self, request: Submit, *, needs_approval: bool = False) -> Submitted:
         """Take a job with all its items, or with a query for them.
@@ -140,16 +146,16 @@ class Submitter:
             )
         )
 
-    def append(self, request: Append) -> int:
-        """Take one chunk; how many items it holds. Raises RefusedRequest."""
-        job = self._store.job(JobId(request.job))
-        target = self._target(job.target, None)
-        if len(request.items) > job.chunk_items:
+    def append(self, request: Append) -> Job:
+        """Take one chunk; the job afterwards. Raises RefusedRequest."""
+        name, most = self._opened(JobId(request.job))
+        target = self._target(name, None)
+        if len(request.items) > most:
             raise RefusedRequest(
                 "too_many_items",
                 f"chunk {request.chunk} holds {len(request.items)} items, "
-                f"but the job was opened with {job.chunk_items} a chunk",
-                data={"limit": job.chunk_items},
+                f"but the job was opened with {most} a chunk",
+                data={"limit": most},
             )
         adapter = self._adapter(target)
         chunk = admit(
@@ -159,13 +165,18 @@ class Submitter:
             keys_of=adapter.keys,
             guard=target.guard(adapter),
             number=request.chunk,
-            chunk_items=job.chunk_items,
+            chunk_items=most,
         )
-        return self._store.append(job.id, chunk)
+        return self._store.append(JobId(request.job), chunk)
 
     def seal(self, request: Seal) -> Sealed:
         """Say how many chunks there are. Raises RefusedRequest."""
         return self._store.seal(JobId(request.job), request.chunks)
+
+    def _read_opened(self, job: JobId) -> tuple[str, int]:
+        """A job's target, and how many items each of its chunks holds. Raises RefusedRequest."""
+        found = self._store.job(job)
+        return found.target, found.chunk_items
 
     def _target(self, name: str, notify: str | None) -> Target:
         """The configured target. Raises RefusedRequest."""

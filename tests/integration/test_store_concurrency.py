@@ -203,8 +203,11 @@ def test_a_seal_beside_the_last_chunk_goes_on(url: str, store: SqlStore) -> None
             url, lambda own, j=job, c=last: own.append(j, c), lambda own, j=job: own.seal(j, 2)
         )
 
-        assert answers[0] == 2
-        assert isinstance(answers[1], Sealed)
+        appended, sealed = answers
+        assert isinstance(appended, Job)
+        assert isinstance(sealed, Sealed)
+        # Whoever came last is told that the job can be planned.
+        assert sorted([appended.state, sealed.state]) == [JobState.OPEN, JobState.PLANNING]
         assert store.job(job).state is JobState.PLANNING
 
 

@@ -539,8 +539,8 @@ class Store(Protocol):
         """
         ...
 
-    def append(self, job: JobId, chunk: Chunk) -> int:
-        """Land one chunk, in any order and any number of times; how many items.
+    def append(self, job: JobId, chunk: Chunk) -> Job:
+        """Land one chunk, in any order and any number of times; the job afterwards.
 
         Raises:
             RefusedRequest: `unknown_job`; `job_conflict`, the number landed with

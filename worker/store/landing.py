@@ -1,18 +1,20 @@
 """How jobs are opened, and their items land in chunks."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 
 from worker.errors import RefusedRequest
 from worker.job import Job, JobId, JobState, NewJob
 from worker.store.base import Chunk, Sealed
 from worker.store.entering import digest_of_chunk, insert_job, insert_landed, row_of_chunk
 from worker.store.origins import check_parent, check_plan, take_query
-from worker.store.tables import chunks, jobs
-from worker.store.transaction import Tx, as_job, job_row, locked_job_row
+from worker.store.tables import Moment, chunks, jobs
+from worker.store.transaction import Tx, as_job, job_row, known, locked_job_row, moment_of
 
 MOST_MISSING_TOLD = 100
 
@@ -33,22 +35,36 @@ def open_job(tx: Tx, job: NewJob) -> Job:
     return as_job(job_row(tx, job.id))
 
 
-def append(tx: Tx, job: JobId, chunk: Chunk) -> int:
+def append(tx: Tx, job: JobId, chunk: Chunk) -> Job:
     """Insert a chunk with its items; a repeat changes nothing."""
-    row = job_row(tx, job)
-    known = digest_of_chunk(tx, row.seq, chunk.number)
-    if known is None and _may_land(row, chunk.number):
-        known = _land(tx, row, chunk, tx.now())
-    if known is None:
-        raise _sealed(row, chunk)
-    if known != chunk.digest:
-        raise RefusedRequest(
-            "job_conflict",
-            f"chunk {chunk.number} of job {job} landed with other content",
-            data={"job": job, "chunk": chunk.number},
-        )
-    _go_on_if_complete(tx, job)
-    return chunk.given
+    clock, moment = tx.moment()
+    asked = {**moment, "of_job": job, "number": chunk.number}
+    row = known(tx.execute(_appended(clock), asked).first(), job)
+    held = None
+    if row.known is None and _may_land(row, chunk.number):
+        held = _land(tx, row, chunk, row.now)
+    if held is None:
+        digest = row.known or digest_of_chunk(tx, row.seq, chunk.number)
+        if digest is None:
+            raise _sealed(row, chunk)
+        if digest != chunk.digest:
+            raise RefusedRequest(
+                "job_conflict",
+                f"chunk {chunk.number} of job {job} landed with other content",
+                data={"job": job, "chunk": chunk.number},
+            )
+        held = locked_job_row(tx, job)
+    return as_job(_gone_on(tx, held))
+
+
+@cache
+def _appended(clock: str) -> Any:
+    """The statement that reads a job with the digest of a chunk that is there, made once."""
+    landed = select(chunks.c.digest).where(
+        chunks.c.job == jobs.c.seq, chunks.c.number == bindparam("number")
+    )
+    columns = (*jobs.c, landed.scalar_subquery().label("known"), moment_of(clock).label("now"))
+    return select(*columns).where(jobs.c.id == bindparam("of_job"))
 
 
 def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
@@ -63,38 +79,50 @@ def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
     numbers = select(chunks.c.number).where(chunks.c.job == row.seq)
     if row.chunks is None:
         _check_seal(tx, row, wanted)
-        tx.execute(update(jobs).where(jobs.c.seq == row.seq).values(chunks=wanted))
-        _go_on_if_complete(tx, job)
+        sealing = update(jobs).where(jobs.c.seq == row.seq).values(chunks=wanted)
+        _gone_on(tx, tx.execute(sealing.returning(*jobs.c)).one())
     landed = set(tx.execute(numbers).scalars())
     missing = (number for number in range(wanted) if number not in landed)
     told = tuple(islice(missing, MOST_MISSING_TOLD))
     return Sealed(JobState(job_row(tx, job).state), told)
 
 
-def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> str:
-    """Insert a chunk, its items and those refused at the door; its digest.
+def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> Row[Any] | None:
+    """Insert a chunk, its items and those refused at the door; the job's row, held.
 
-    Where another sender landed the same number meanwhile, nothing is inserted
-    and the digest is theirs. Where the job was sealed or ended meanwhile, all
-    is taken back: chunks of one job land side by side, and its row is held
-    only at the end.
+    None where another sender landed the same number meanwhile, and nothing was
+    inserted. Where the job was sealed or ended meanwhile, all is taken back:
+    chunks of one job land side by side, and its row is held only at the end.
     """
     seq = row.seq
-    new = (
-        tx.insert(chunks)
-        .values(**row_of_chunk(seq, chunk))
-        .on_conflict_do_nothing()
-        .returning(chunks.c.number)
-    )
-    if tx.first(new) is None:
-        return digest_of_chunk(tx, seq, chunk.number) or ""
+    if tx.execute(_new_chunk(tx.dialect.insert), row_of_chunk(seq, chunk)).first() is None:
+        return None
     insert_landed(tx, [(seq, chunk, now)])
-    count = jobs.c["items"] + chunk.count
-    still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > chunk.number)
-    fed = update(jobs).where(jobs.c.seq == seq, jobs.c.state == row.state, still_waits)
-    if not tx.changed(fed.values(items=count, fed_at=now)):
+    fed = {"of_seq": seq, "is_now": row.state, "landed": chunk.number}
+    held: Row[Any] | None = tx.execute(_FED, {**fed, "more": chunk.count, "moment": now}).first()
+    if held is None:
         raise _sealed(job_row(tx, JobId(row.id)), chunk)
-    return chunk.digest
+    return held
+
+
+@cache
+def _new_chunk(insertion: Callable[[Any], Any]) -> Any:
+    """The statement that inserts a chunk unless its number is there, made once."""
+    return insertion(chunks).on_conflict_do_nothing().returning(chunks.c.number)
+
+
+def _feeding() -> Any:
+    """The statement that counts what landed in a job that still waits for it."""
+    still_waits = or_(jobs.c.chunks.is_(None), jobs.c.chunks > bindparam("landed"))
+    fed = update(jobs).where(
+        jobs.c.seq == bindparam("of_seq"), jobs.c.state == bindparam("is_now"), still_waits
+    )
+    moment: Any = bindparam("moment", type_=Moment)
+    count = jobs.c["items"] + bindparam("more")
+    return fed.values(items=count, fed_at=moment).returning(*jobs.c)
+
+
+_FED = _feeding()
 
 
 def _may_land(row: Row[Any], number: int) -> bool:
@@ -135,20 +163,23 @@ def _check_seal(tx: Tx, row: Row[Any], wanted: int) -> None:
         )
 
 
-def _go_on_if_complete(tx: Tx, job: JobId) -> None:
-    """open -> planning, once the job is sealed and its last chunk is there.
+def _gone_on(tx: Tx, held: Row[Any]) -> Row[Any]:
+    """open -> planning, once the job is sealed and its last chunk is there; its row then.
 
     Whoever comes last, seal or chunk, sees the other: both hold the job's row.
     """
-    row = locked_job_row(tx, job)
-    if row.state != JobState.OPEN or row.chunks is None:
-        return
+    if held.state != JobState.OPEN or held.chunks is None:
+        return held
     landed = tx.execute(
-        select(func.count()).select_from(chunks).where(chunks.c.job == row.seq)
+        select(func.count()).select_from(chunks).where(chunks.c.job == held.seq)
     ).scalar_one()
-    if landed == row.chunks:
-        planning = update(jobs).where(jobs.c.seq == row.seq)
-        tx.execute(planning.values(state=JobState.PLANNING.value))
+    if landed < held.chunks:
+        return held
+    planning = update(jobs).where(jobs.c.seq == held.seq)
+    row: Row[Any] = tx.execute(
+        planning.values(state=JobState.PLANNING.value).returning(*jobs.c)
+    ).one()
+    return row
 
 
 def _sealed(row: Row[Any], chunk: Chunk) -> RefusedRequest:

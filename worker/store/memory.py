@@ -124,7 +124,7 @@ class MemoryStore(Store):
                 raise _conflict(job.id)
             return row.job
 
-    def append(self, job: JobId, chunk: Chunk) -> int:
+    def append(self, job: JobId, chunk: Chunk) -> Job:
         """See the port."""
         with self._now() as now:
             row = self._rows.job(job)
@@ -133,7 +133,7 @@ class MemoryStore(Store):
                 self._land(row, chunk, now)
             elif landed.digest != chunk.digest:
                 raise _conflict(job, f"chunk {chunk.number} landed with other content")
-            return chunk.given
+            return row.job
 
     def seal(self, job: JobId, chunks: int) -> Sealed:
         """See the port."""

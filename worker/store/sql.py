@@ -148,7 +148,7 @@ class SqlStore(Store):
         with self._write() as tx:
             return landing.open_job(tx, job)
 
-    def append(self, job: JobId, chunk: Chunk) -> int:
+    def append(self, job: JobId, chunk: Chunk) -> Job:
         with self._write() as tx:
             return landing.append(tx, job, chunk)
 

@@ -157,15 +157,15 @@ _JOB = select(jobs).where(jobs.c.id == bindparam("of_job"))
 
 def job_row(tx: Tx, job: JobId) -> Row[Any]:
     """The row of a job. Raises RefusedRequest: `unknown_job`."""
-    return _known(tx.execute(_JOB, {"of_job": job}).first(), job)
+    return known(tx.execute(_JOB, {"of_job": job}).first(), job)
 
 
 def locked_job_row(tx: Tx, job: JobId) -> Row[Any]:
     """The row of a job, held. Raises RefusedRequest: `unknown_job`."""
-    return _known(tx.first(tx.locked(select(jobs).where(jobs.c.id == job))), job)
+    return known(tx.first(tx.locked(select(jobs).where(jobs.c.id == job))), job)
 
 
-def _known(row: Row[Any] | None, job: JobId) -> Row[Any]:
+def known(row: Row[Any] | None, job: JobId) -> Row[Any]:
     """The row that is there."""
     if row is None:
         raise RefusedRequest("unknown_job", f"there is no job {job}", data={"job": job})

@@ -110,7 +110,7 @@ def test_chunks_come_in_any_order(store: Store, steps: Steps) -> None:
     assert store.seal(job, 3).missing == (0, 1)
     store.append(job, chunk_of(["a", "b"], number=0, start=0))
 
-    assert store.append(job, chunk_of(["c", "d"], number=1, start=2)) == 2
+    assert store.append(job, chunk_of(["c", "d"], number=1, start=2)).id == job
 
     assert store.job(job).state is JobState.PLANNING
     assert store.sample(job, limit=9) == ['"a"', '"b"', '"c"', '"d"', '"e"']
@@ -142,7 +142,7 @@ def test_a_chunk_that_comes_twice_lands_once(store: Store) -> None:
     chunk = chunk_of(["a", "b"])
     store.append(job, chunk)
 
-    assert store.append(job, chunk) == 2
+    assert store.append(job, chunk).id == job
     assert store.job(job).items == 2
 
 
@@ -153,7 +153,7 @@ def test_a_chunk_that_comes_again_after_the_end_is_answered(store: Store, steps:
     steps.planned(job)
     steps.work_off(job)
 
-    assert store.append(job, chunk_of(["a", "b"])) == 2
+    assert store.append(job, chunk_of(["a", "b"])).id == job
     assert store.seal(job, 1).state is JobState.COMPLETED
 
 
@@ -266,9 +266,10 @@ def test_an_item_comes_out_as_it_came_in(store: Store, steps: Steps, item: objec
 def test_many_senders_of_one_chunk_land_it_once(store: Store) -> None:
     job = store.open(new_job(chunk_items=50)).id
     chunk = chunk_of(keys(50))
-    answers: list[int] = []
+    answers: list[int | None] = []
     senders = [
-        threading.Thread(target=lambda: answers.append(store.append(job, chunk))) for _ in range(4)
+        threading.Thread(target=lambda: answers.append(store.append(job, chunk).items))
+        for _ in range(4)
     ]
     for sender in senders:
         sender.start()
