@@ -30,6 +30,10 @@ from worker.store.tables import (
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
 
+#: Pages without a hole of which parts are reckoned at once: a few numbers each.
+MOST_PAGES_RECKONED = 200
+
+
 def begin_planning(tx: Tx, job: JobId, holder: str, lasting: timedelta) -> Job | None:
     """Take the right to plan, which runs out by itself."""
     now = tx.now()
@@ -72,10 +76,11 @@ def parts(tx: Tx, job: JobId, after: int, *, size: int, limit: int) -> Sequence[
     """Full parts of `size` items beyond a position.
 
     Of pages without a hole the texts are not read: what a part holds of them is
-    reckoned, and its bytes are those of all its pages.
+    reckoned, and its bytes are those of all its pages. Of such pages more are
+    looked at than hold the `limit` of items that are read.
     """
     seq = job_row(tx, job).seq
-    most = 1 + limit // PLACES_OF_A_PAGE
+    most = max(MOST_PAGES_RECKONED, 1 + limit // PLACES_OF_A_PAGE)
     known = (pages.c.first, pages.c.last, pages.c["items"], pages.c.keyed, pages.c.bytes)
     rows = paging.rows_beyond(tx, seq, after, most, *known)
     even = list(takewhile(_is_even, rows))
