@@ -26,6 +26,7 @@ from api_adapters.base import (
 from api_adapters.errors import BadItem, CallFailed, Hopeless
 from api_adapters.sql_table.comparing import condition
 from api_adapters.sql_table.connecting import Database
+from api_adapters.sql_table.counting import Counting, Missing
 from api_adapters.sql_table.failures import Kept
 from api_adapters.sql_table.key_table import KeyTable, key_text
 from api_adapters.sql_table.looking import Values, holdable, moment_of, still_there, text_of
@@ -59,6 +60,7 @@ class SqlTable(Adapter):
         connections = settings.max_in_flight or self.limits.max_in_flight
         self._database = Database(settings.address, connections=connections)
         self._known: KeyTable | None = None
+        self._counting: Counting | None = None
         self._lock = threading.Lock()
 
     def key(self, item: Item) -> str:
@@ -178,6 +180,8 @@ class SqlTable(Adapter):
         self, table: KeyTable, part: Values, matching: ColumnElement[bool] | None, until: Deadline
     ) -> dict[str, Finding]:
         """Delete some rows in one transaction, and look at what was not returned."""
+        if matching is None and self._delete_all(part, until):
+            return dict.fromkeys(part, _DELETED)
         self._pace.enter(until)
         with self._database.deleting(until) as connection:
             found = table.delete(connection, part, matching)
@@ -192,6 +196,19 @@ class SqlTable(Adapter):
         findings = {key: _kept(there[key]) if key in there else _ABSENT for key in silent}
         return findings | dict.fromkeys(deleted, _DELETED)
 
+    def _delete_all(self, part: Values, until: Deadline) -> bool:
+        """Delete rows that are likely to be there; False where nothing was done."""
+        counting = self._counting
+        if counting is None or not counting.is_worth_it():
+            return False
+        self._pace.enter(until)
+        try:
+            with self._database.deleting(until) as connection:
+                counting.delete(connection, part)
+        except Missing:
+            return False
+        return True
+
     # -- the table ------------------------------------------------------------
 
     def _table(self, until: Deadline, *, again: bool = False) -> KeyTable:
@@ -201,6 +218,7 @@ class SqlTable(Adapter):
                 self._pace.enter(until)
                 with self._database.looking(until) as connection:
                     self._known = reflect(connection, self._settings)
+                self._counting = Counting(self._known)
             return self._known
 
     def _page(self, page: Any, until: Deadline) -> Sequence[Any]:

@@ -19,7 +19,13 @@ from sqlalchemy.pool import QueuePool
 from api_adapters.base import Deadline
 from api_adapters.errors import Hopeless, Refused, Transient
 from api_adapters.sql_table.alarms import Alarms
-from api_adapters.sql_table.failures import Kept, failure, not_connected, unreadable
+from api_adapters.sql_table.failures import (
+    Kept,
+    failure,
+    is_outdated,
+    not_connected,
+    unreadable,
+)
 
 #: Seconds after the deadline at which a server that does not even answer its
 #: own statement timeout is left.
@@ -140,6 +146,10 @@ class Database:
                     with suppress(DBAPIError):
                         _roll_back(connection)
         except DBAPIError as error:
+            if is_outdated(error.orig):
+                # After an earlier rollback psycopg would send it again and again.
+                with suppress(DBAPIError):
+                    connection.invalidate()
             raise failure(error) from error
         except UnicodeError as error:
             raise unreadable(error) from error

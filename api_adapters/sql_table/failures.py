@@ -21,8 +21,7 @@ _ONLY_READS = "25006"
 #: Classes that speak of the session or the server, and of no row. Whatever else
 #: there is, a trigger raised: its author may choose any code.
 _NO_ROW = {"0A", "0L", "0P", "25", "26", "28", "2B", "2D", "3B", "3D", "54", "F0", "HV", "XX"}
-#: Where PostgreSQL finds that a table is not as it was when the statement was
-#: prepared; the next one is prepared anew.
+#: Where PostgreSQL finds that a table is not as it was when the statement was prepared.
 _PLANNED_BEFORE = "RevalidateCachedQuery"
 #: What psycopg tells of a login or an address only in the server's words.
 _WRONG_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password")
@@ -68,6 +67,12 @@ def failure(error: DBAPIError) -> CallFailed | Kept:
     return _postgresql_failure(state, error.orig)
 
 
+def is_outdated(error: Any) -> bool:
+    """Whether a driver's error is about what a connection prepared for a table as it was."""
+    diagnosis = getattr(error, "diag", None)
+    return getattr(diagnosis, "source_function", None) == _PLANNED_BEFORE
+
+
 def _postgresql_failure(state: str, error: Any) -> CallFailed | Kept:
     said = _line(getattr(error.diag, "message_primary", None) or type(error).__name__)
     match state[:2]:
@@ -77,7 +82,7 @@ def _postgresql_failure(state: str, error: Any) -> CallFailed | Kept:
             return Kept("invalid_item", Verdict.REJECTED)
         case passing if passing in _PASSING:
             return Transient(f"the database: {said}", may_have_run=False, code=state)
-    if getattr(error.diag, "source_function", None) == _PLANNED_BEFORE:
+    if is_outdated(error):
         return Transient(f"the database: {said}", may_have_run=False, code=state)
     if state[:2] not in _NO_ROW | _WRONG_PLACE:
         return Kept("trigger")

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Delete,
     Integer,
     String,
     TableClause,
@@ -104,13 +105,13 @@ class KeyTable:
     def wanted(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of `is_wanted`, for rows with these values, by key."""
         # Of a type that takes one, a value is written in an array as in its key.
-        wanted = array_text(list(values)) if self._takes_array else list(values.values())
+        wanted = array_text(list(values)) if self.takes_array else list(values.values())
         return {_WANTED: wanted}
 
     @cached_property
     def is_wanted(self) -> ColumnElement[bool]:
         """The condition that a row is one of those wanted; made once, as statements are."""
-        if self._takes_array:
+        if self.takes_array:
             # One parameter: a thousand take longer to send than their rows to delete.
             array = cast(bindparam(_WANTED, type_=Text()), ARRAY(self.key[0].type))
             return self.key[0] == any_(array)
@@ -128,7 +129,7 @@ class KeyTable:
         Raises:
             Hopeless: nobody can tell which they were.
         """
-        if self._takes_array and matching is None:
+        if self.takes_array and matching is None:
             # What SQLAlchemy does for a statement and a row takes as long as the driver's part;
             # of these types the driver's values are those that are meant.
             found = connection.exec_driver_sql(self._deletion_text, self.wanted(values))
@@ -139,9 +140,14 @@ class KeyTable:
         _check_told(found)
         return _distinct(found.scalars().all() if self.is_single else list(map(tuple, found.all())))
 
+    @property
+    def plain_deletion(self) -> Delete:
+        """The deletion of the rows wanted, of which nothing is told."""
+        return delete(self.table).where(self.is_wanted)
+
     @cached_property
     def _deletion(self) -> ReturningDelete[Any]:
-        return delete(self.table).where(self.is_wanted).returning(*self.key)
+        return self.plain_deletion.returning(*self.key)
 
     @cached_property
     def _deletion_text(self) -> str:
@@ -149,7 +155,8 @@ class KeyTable:
         return str(self._deletion.compile(dialect=dialect))
 
     @property
-    def _takes_array(self) -> bool:
+    def takes_array(self) -> bool:
+        """Whether the keys of the rows wanted are one array."""
         is_able = self.is_single and self.dialect == "postgresql"
         return is_able and isinstance(self.key[0].type, _IN_ARRAYS)
 
