@@ -67,7 +67,7 @@ CONNECTION = {
 MOST_CONNECTIONS = 16
 
 #: So few rows are inserted sooner than copied.
-FEW_ROWS = 10
+FEW_ROWS = 5
 
 #: The lock of whoever makes or migrates the store: any number, always the same.
 MIGRATION_LOCK = 7_305_804_402_566_000_001
