@@ -29,7 +29,6 @@ from worker.store.tables import (
 )
 from worker.store.transaction import Tx, as_job, job_row, locked_job_row
 
-
 #: Pages without a hole of which parts are reckoned at once: a few numbers each.
 MOST_PAGES_RECKONED = 200
 
