@@ -4,7 +4,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from uuid import uuid4
@@ -17,6 +17,7 @@ from worker.examiner import Examiner
 from worker.executor import Bells, Executor
 from worker.finder import Finder
 from worker.insisting import Insistence
+from worker.job import JobId
 from worker.pace import NoPace, SharedPace, ping
 from worker.planner import Planner
 from worker.pruner import Pruner
@@ -75,6 +76,8 @@ class Deployment:
     configuration: Configuration
     store: Store
     adapters: Adapters
+    #: What never changes of the jobs that are fed.
+    fed: dict[JobId, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -101,6 +104,7 @@ class Deployment:
             adapters=self.adapters,
             notify=frozenset(self.configuration.notify),
             retain_for=self.configuration.retention_of,
+            known=self.fed,
         )
 
     def planner(self, *, is_ending: Callable[[], bool] = lambda: False) -> Planner:

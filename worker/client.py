@@ -20,10 +20,11 @@ ClientError
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import chain, islice
 from json.encoder import encode_basestring_ascii
 from threading import Lock, local
@@ -59,8 +60,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.1
 #: Seconds until an answer is looked for that nobody told of, and until answers
 #: are to be told again where that failed.
 _LONGEST_SILENCE, _DEAF_FOR = 0.25, 10.0
-#: Answers that came before nobody listens for them any more.
-_MOST_HEARD = 20
+#: Answers that one thread listens for, and threads that do: the others look.
+_MOST_LISTENED_FOR, _MOST_EARS = 24, 16
 
 
 class ClientError(Exception):
@@ -479,7 +480,8 @@ class _Talk:
         answer = None
         heard_at, pause = time.monotonic(), _FIRST_PAUSE
         while len(self._waiting) > unanswered:
-            if answers := self._hear(pause):
+            left = max(0.0, heard_at + self._timeout - time.monotonic())
+            if answers := self._hear(pause, left):
                 answer = answers[-1]
                 heard_at, pause = time.monotonic(), _FIRST_PAUSE
                 continue
@@ -504,10 +506,13 @@ class _Talk:
             return False
         return True
 
-    def _hear(self, pause: float) -> list[Any]:
+    def _hear(self, pause: float, left: float) -> list[Any]:
         """The answers that come, looked for every `pause` where none is told. Raises Refused."""
         try:
-            answers = self._line.hear(list(self._waiting), pause=pause)
+            answers = self._line.hear(list(self._waiting), pause=pause, left=left)
+        except TimeoutError:
+            # Of the application's own: the Redis client's is another one.
+            raise
         except self._line.errors as error:
             self._trouble = error
             return []
@@ -542,24 +547,41 @@ class _Ear:
 
     def __init__(self, client: Any) -> None:
         self._line = client.pubsub(ignore_subscribe_messages=True)
-        self._heard: list[str] = []
+        #: What is listened for, the oldest first: the last of it may still come.
+        self._keys: list[str] = []
+        #: Answers that came while others were waited for.
+        self._kept: dict[str, bytes] = {}
 
     def expect(self, key: str) -> None:
         """Listen for an answer. Raises what the Redis client does."""
-        if len(self._heard) >= _MOST_HEARD:
-            self._line.unsubscribe(*self._heard)
-            self._heard.clear()
+        if len(self._keys) >= _MOST_LISTENED_FOR:
+            old = self._keys[: _MOST_LISTENED_FOR // 2]
+            self._line.unsubscribe(*old)
+            self._keys = self._keys[len(old) :]
+            self._kept = {key: text for key, text in self._kept.items() if key not in old}
         self._line.subscribe(key)
+        self._keys.append(key)
 
-    def hear(self, seconds: float) -> tuple[str, bytes] | None:
-        """The key and text of the next answer; None if none comes in time."""
+    def listens_for(self, keys: Iterable[str]) -> bool:
+        """Whether all of these answers are told."""
+        return set(keys) <= set(self._keys)
+
+    def hear(self, keys: Collection[str], seconds: float) -> dict[str, bytes]:
+        """One of these answers by its key, as its text; none if none comes in time."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while True:
+            for key in keys:
+                if key in self._kept:
+                    return {key: self._kept.pop(key)}
+            left = until - time.monotonic()
+            if left <= 0:
+                return {}
             if message := self._line.get_message(timeout=left):
-                key = message["channel"].decode()
-                self._heard.append(key)
-                return key, message["data"]
-        return None
+                self._kept[message["channel"].decode()] = message["data"]
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._line.close()
 
 
 class _Line:
@@ -578,10 +600,8 @@ class _Line:
         self._lock = Lock()
         self._connection: Any = None
         self._channel: Any = None
-        #: By thread: what is told of its answers.
+        #: By thread: what is told of its answers, and until when it does without.
         self._ears = local()
-        #: Until when nobody tries to be told of one.
-        self._deaf_until = 0.0
         # No fixups: Django's would enter the working directory into sys.path.
         self._app = Celery(
             "deletions.client",
@@ -639,37 +659,45 @@ class _Line:
 
     def expect(self, id_: str) -> None:
         """Have the answer to a request that is sent next told as soon as it is there."""
-        if time.monotonic() < self._deaf_until:
+        mine = self._ears.__dict__
+        if time.monotonic() < mine.get("deaf_until", 0):
             return
         try:
-            if not hasattr(self._ears, "own"):
-                self._ears.own = _Ear(self._backend.client)
-            self._ears.own.expect(self._key(id_))
-        except Exception:  # noqa: BLE001 (answers are looked for all the same)
-            self._be_deaf()
+            if "own" not in mine:
+                mine["own"] = _Ear(self._ear_client)
+            mine["own"].expect(self._key(id_))
+        except self.errors:
+            self._drop_ear(deaf_for=_DEAF_FOR)
 
-    def hear(self, ids: Sequence[str], *, pause: float) -> dict[str, Any]:
-        """The answers that have come, which are then forgotten. Raises one of `errors`.
+    def hear(self, ids: Sequence[str], *, pause: float, left: float) -> dict[str, Any]:
+        """The answers that come, which are then forgotten. Raises one of `errors`.
 
         Of those that are told nobody has to look; where nobody tells, they are
-        looked for after a pause.
+        looked for after a pause. It takes no longer than what is `left`, in seconds.
         """
-        ear = getattr(self._ears, "own", None)
-        told = None
-        try:
-            if ear is not None:
-                told = ear.hear(_LONGEST_SILENCE)
-            else:
-                time.sleep(pause)
-        except Exception:  # noqa: BLE001 (answers are looked for all the same)
-            self._be_deaf()
         keys = {self._key(id_): id_ for id_ in ids}
-        if told is None:
+        found: Mapping[str, bytes | None] = self._told(keys, left=left)
+        if not found:
+            ear = self._ears.__dict__.get("own")
+            should_be_told = ear is not None and ear.listens_for(keys)
+            if not should_be_told:
+                time.sleep(min(pause, left))
             found = dict(zip(keys, self._backend.mget(list(keys)), strict=True))
-        else:
-            # One that was given up before may come late.
-            found = {key: text for key, text in [told] if key in keys}
+            if should_be_told and any(found.values()):
+                # The connection may be lost without a word.
+                self._drop_ear()
         return {keys[key]: self._read(key, text) for key, text in found.items() if text is not None}
+
+    def _told(self, keys: Collection[str], *, left: float) -> Mapping[str, bytes]:
+        """An answer that is told in time, where they are all listened for."""
+        ear: _Ear | None = self._ears.__dict__.get("own")
+        if ear is None or not ear.listens_for(keys):
+            return {}
+        try:
+            return ear.hear(keys, min(_LONGEST_SILENCE, left))
+        except self.errors:
+            self._drop_ear(deaf_for=_DEAF_FOR)
+            return {}
 
     def _read(self, key: str, text: bytes) -> Any:
         """An answer as plain JSON, and drop it.
@@ -683,18 +711,38 @@ class _Line:
         key = self._backend.get_key_for_task(id_)
         return key.decode() if isinstance(key, bytes) else str(key)
 
-    def _be_deaf(self) -> None:
-        """Look for answers for a while: telling may be forbidden, or the server away."""
-        self._deaf_until = time.monotonic() + _DEAF_FOR
-        if hasattr(self._ears, "own"):
-            del self._ears.own
+    def _drop_ear(self, *, deaf_for: float = 0) -> None:
+        """Listen anew, or not for a while: it may be forbidden, or the server away."""
+        mine = self._ears.__dict__
+        mine["deaf_until"] = time.monotonic() + deaf_for
+        ear = mine.pop("own", None)
+        if ear is not None:
+            with suppress(*self.errors):
+                ear.close()
+
+    @cached_property
+    def _ear_client(self) -> Any:
+        """A client of few connections of its own: a thread keeps one for as long as it lives."""
+        client = self._backend.client
+        pool = client.connection_pool
+        try:
+            few = type(pool)(
+                connection_class=pool.connection_class,
+                max_connections=_MOST_EARS,
+                **pool.connection_kwargs,
+            )
+        except TypeError:
+            # A pool of another kind, say Sentinel's.
+            return client
+        return type(client)(connection_pool=few)
 
     def close(self) -> None:
         """Give back every connection."""
         with self._lock:
             self._hang_up()
-        self._backend.client.close()
-        self._backend.client.connection_pool.disconnect()
+        for client in (self._ear_client, self._backend.client):
+            client.close()
+            client.connection_pool.disconnect()
 
     def _open_channel(self) -> Any:
         if self._channel is None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 
 from api_adapters.base import Adapter, Verdict
 from api_adapters.errors import BadSettings
@@ -40,14 +39,15 @@ class Submitter:
         adapters: Callable[[str], Adapter],
         notify: frozenset[str] = frozenset(),
         retain_for: Callable[[str], timedelta | None] = lambda _: None,
+        known: dict[JobId, tuple[str, int]] | None = None,
     ) -> None:
+        """`known` keeps what never changes of the jobs that are fed: a job has a hundred chunks."""
         self._store = store
         self._targets = targets
         self._adapters = adapters
         self._notify = notify
         self._retain_for = retain_for
-        # Neither changes; a job has a hundred chunks.
-        self._opened = lru_cache(JOBS_FED_AT_ONCE)(self._read_opened)
+        self._known = known if known is not None else {}
 
     def submit(self, request: Submit, *, needs_approval: bool = False) -> Submitted:
         """Take a job with all its items, or with a query for them.
@@ -173,10 +173,15 @@ class Submitter:
         """Say how many chunks there are. Raises RefusedRequest."""
         return self._store.seal(JobId(request.job), request.chunks)
 
-    def _read_opened(self, job: JobId) -> tuple[str, int]:
+    def _opened(self, job: JobId) -> tuple[str, int]:
         """A job's target, and how many items each of its chunks holds. Raises RefusedRequest."""
-        found = self._store.job(job)
-        return found.target, found.chunk_items
+        known = self._known.get(job)
+        if known is None:
+            found = self._store.job(job)
+            if len(self._known) >= JOBS_FED_AT_ONCE:
+                self._known.clear()
+            known = self._known[job] = (found.target, found.chunk_items)
+        return known
 
     def _target(self, name: str, notify: str | None) -> Target:
         """The configured target. Raises RefusedRequest."""

@@ -1,5 +1,6 @@
 """The client, against a real broker, real workers and a practice backend over HTTP."""
 
+import signal
 import sqlite3
 import threading
 import time
@@ -345,7 +346,7 @@ def test_a_request_costs_few_commands(service: Service, client: DeletionClient) 
 def test_an_answer_that_is_not_told_is_looked_for(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Ear, "hear", lambda _, seconds: time.sleep(seconds))
+    monkeypatch.setattr(_Ear, "hear", lambda _, keys, seconds: time.sleep(seconds) or {})
     with service.client() as client:
         job = client.submit("monitor", some_ids(10_001), dry_run=True)
 
@@ -366,6 +367,117 @@ def test_where_telling_is_forbidden_answers_are_looked_for(service: Service) -> 
 
     # It is not tried again with each request.
     assert denied == [1]
+
+
+class Interrupted(Exception):
+    """What an application, or Celery, raises into whatever runs for too long."""
+
+
+@pytest.mark.parametrize("deaf_for", [0, 60])
+def test_what_is_raised_into_a_wait_comes_out(without_workers: Service, deaf_for: float) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted("enough")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    began = time.monotonic()
+    try:
+        with without_workers.client(timeout=timedelta(seconds=60)) as client:
+            client._line._drop_ear(deaf_for=deaf_for)
+            signal.setitimer(signal.ITIMER_REAL, 0.7)
+            with pytest.raises(Interrupted, match="enough"):
+                client.status(str(uuid4()))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert time.monotonic() - began < 30
+
+
+def test_one_deaf_thread_leaves_the_others_their_ears(
+    service: Service, client: DeletionClient
+) -> None:
+    job = client.submit("monitor", ["a"], dry_run=True)
+    client.status(job)
+    thread = threading.Thread(target=client._line._drop_ear, kwargs={"deaf_for": 60})
+    thread.start()
+    thread.join()
+    with service.redis() as redis:
+        redis.config_resetstat()
+        for _ in range(20):
+            client.status(job)
+        looks = redis.info("commandstats").get("cmdstat_mget", {"calls": 0})["calls"]
+
+    assert looks < 5
+
+
+def test_more_threads_than_connections_are_answered(service: Service) -> None:
+    few = f"{service.broker_url}{'&' if '?' in service.broker_url else '?'}max_connections=5"
+    with (
+        service.client() as client,
+        DeletionClient(
+            service.broker_url, result_backend_url=few, timeout=timedelta(seconds=30)
+        ) as narrow,
+        ThreadPoolExecutor(24) as threads,
+    ):
+        job = client.submit("monitor", ["a"], dry_run=True)
+        told = list(threads.map(lambda _: narrow.status(job).items, range(100)))
+
+    assert told == [1] * 100
+
+
+def test_what_is_read_can_be_handed_over_as_it_comes(client: DeletionClient) -> None:
+    job = client.submit("monitor", some_ids(25_000), dry_run=True)
+    client.wait(job)
+
+    again = client.submit("monitor", (one.item for one in client.results(job)), dry_run=True)
+
+    assert client.wait(again).items == 25_000
+
+
+class Announcer:
+    """Tells of answers in its own order."""
+
+    def __init__(self, *keys: str) -> None:
+        self._told = [{"channel": key.encode(), "data": key.upper().encode()} for key in keys]
+
+    def pubsub(self, **_: object) -> "Announcer":
+        return self
+
+    def subscribe(self, _: str) -> None:
+        """Whatever is listened for."""
+
+    def get_message(self, *, timeout: float) -> dict[str, bytes] | None:
+        assert timeout > 0
+        return self._told.pop(0) if self._told else None
+
+
+def test_an_answer_that_comes_while_another_one_is_waited_for_is_kept() -> None:
+    ear = _Ear(Announcer("a", "b", "c"))
+    for key in ("a", "b", "c", "d"):
+        ear.expect(key)
+
+    assert ear.hear(["c"], 10) == {"c": b"C"}
+    assert ear.hear(["b", "d"], 0) == {"b": b"B"}
+    assert ear.hear(["d"], 0.01) == {}
+    assert ear.hear(["a"], 0) == {"a": b"A"}
+
+
+def test_no_silence_is_longer_than_the_time_that_is_left(
+    without_workers: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.client._LONGEST_SILENCE", 60)
+    began = time.monotonic()
+    with (
+        without_workers.client(timeout=timedelta(seconds=0.2)) as client,
+        without_workers.redis() as redis,
+    ):
+        for _ in range(40):
+            with pytest.raises(NoAnswer):
+                client.status(str(uuid4()))
+        # Nor is each of them listened for ever after.
+        assert len(redis.pubsub_channels()) < 30
+
+    assert time.monotonic() - began < 50
 
 
 def test_an_answer_whose_announcement_was_lost_is_found(service: Service) -> None:

@@ -40,9 +40,7 @@ SUBMISSIONS = [
     submission(1, *ODD, cuts=4, requested_by="O'Neill \\ ☃ {}", notify="hook"),
     submission(4, *({"id": one, "of": [one]} for one in range(99)), cuts=2),
     submission(5, "kept", retain_for=timedelta(days=30, milliseconds=1)),
-    # Neither of them is taken at once.
-    submission(6, *range(250), cuts=3),
-    submission(7, landed(0, "x"), refused_at_the_door(1, "y")),
+    submission(8, "not kept", retain_for=timedelta()),
     # Of one id the first.
     submission(3, "b"),
     submission(3, "b"),
@@ -50,11 +48,19 @@ SUBMISSIONS = [
 ]
 
 
+#: One of them goes another way, and so all do.
+MIXED = [
+    submission(6, *range(250), cuts=3),
+    submission(7, landed(0, "x"), refused_at_the_door(1, "y")),
+    submission(9, "c"),
+]
+
+
 def land(url: str) -> tuple[list[Any], dict[str, Any]]:
     """What is answered to the submissions, and all that is in the store then."""
     store = SqlStore(url, clock=lambda: NOW)
     try:
-        told = store._submit_many(SUBMISSIONS)
+        told = store._submit_many(SUBMISSIONS) + store._submit_many(MIXED)
         with store._read() as tx:
             ids = {row.seq: row.id for row in tx.execute(select(jobs))}
             held = {
@@ -99,7 +105,11 @@ def test_the_same_is_answered(both: list[tuple[list[Any], dict[str, Any]]]) -> N
     )
 
     assert at_once == one_by_one
-    assert [type(one).__name__ for one in both[0][0]] == ["Job"] * 8 + ["RefusedRequest"]
+    assert [type(one).__name__ for one in both[0][0]] == [
+        *["Job"] * 7,
+        "RefusedRequest",
+        *["Job"] * 3,
+    ]
 
 
 @pytest.mark.parametrize("table", [one.name for one in metadata.sorted_tables])
@@ -112,10 +122,10 @@ def test_the_same_is_kept(both: list[tuple[list[Any], dict[str, Any]]], table: s
 def test_all_of_it_is_kept(both: list[tuple[list[Any], dict[str, Any]]]) -> None:
     (_, held), _ = both
 
-    assert len(held["jobs"]) == 7
+    assert len(held["jobs"]) == 9
     assert sum(row["items"] for row in held["pages"]) == sum(row["items"] for row in held["jobs"])
-    assert len(held["batches"]) == 1 + 4 + 2 + 1 + 3 + 1 + 1
-    assert len(held["events"]) == 2 * 7
+    assert len(held["batches"]) == 1 + 4 + 2 + 1 + 1 + 1 + 3 + 1 + 1
+    assert len(held["events"]) == 2 * 9
 
 
 def test_nothing_small_is_inserted_table_by_table(

@@ -42,21 +42,15 @@ def submit(tx: Tx, submissions: Sequence[Submission]) -> list[Row[Any] | Refused
 
 
 def _submit_at_once(tx: Tx, submissions: Sequence[Submission]) -> Mapping[int, Row[Any]]:
-    """Insert those that one statement can take; the rows of the new ones, by their place.
+    """Insert all that are new, where one statement can; their rows, by their place.
 
     Whoever inserts the same ones waits for us, and we for nobody who waits for
-    us: they go in the order of their ids.
+    us: they go in the order of their ids, and so all of them or none go here.
     """
-    if not tx.dialect.has_writing_ctes:
+    if not tx.dialect.has_writing_ctes or not all(map(_is_small, submissions)):
         return {}
     # Of one id the first: what follows is a repeat.
-    places = {
-        one.job.id: place
-        for place, one in reversed(list(enumerate(submissions)))
-        if one.cuts and not one.chunk.refusals and one.chunk.count < MANY_ITEMS
-    }
-    if not places:
-        return {}
+    places = {one.job.id: place for place, one in reversed(list(enumerate(submissions)))}
     given = [_given(submissions[places[job]]) for job in sorted(places)]
     clock, moment = tx.moment()
     tx.dialect.plan_once(tx.connection)
@@ -65,6 +59,11 @@ def _submit_at_once(tx: Tx, submissions: Sequence[Submission]) -> Mapping[int, R
     for row in rows:
         tx.gained.open(row.target, len(submissions[places[row.id]].cuts))
     return {places[row.id]: row for row in rows}
+
+
+def _is_small(one: Submission) -> bool:
+    """Whether a job is planned as it comes, is wanted whole, and is sooner sent as JSON."""
+    return bool(one.cuts) and not one.chunk.refusals and one.chunk.count < MANY_ITEMS
 
 
 # -- what is sent -----------------------------------------------------------------
@@ -76,13 +75,14 @@ def _given(one: Submission) -> dict[str, Any]:
     job = entering.values_of_job(one.job, JobState.RUNNING) | entering.counts_of(one)
     paged = packing.rows_of(0, chunk.first, chunk.texts, chunk.keys)
     printed = printing.rows_of(0, chunk.first, chunk.keys)
+    lasts = one.job.retain_for
     noted = {
         "job.submitted": entering.noted_of_job(one.job),
         "job.planned": noted_of_plan(chunk.count),
     }
     return {
         **job,
-        "retain_for": job["retain_for"] and job["retain_for"] // timedelta(milliseconds=1),
+        "retain_for": None if lasts is None else lasts // timedelta(milliseconds=1),
         "of_chunks": [entering.row_of_chunk(0, chunk)],
         "of_pages": list(_named(pages, paged)),
         "of_prints": list(_named(prints, printed)),

@@ -79,7 +79,7 @@ def parts(tx: Tx, job: JobId, after: int, *, size: int, limit: int) -> Sequence[
     looked at than hold the `limit` of items that are read.
     """
     seq = job_row(tx, job).seq
-    most = max(MOST_PAGES_RECKONED, 1 + limit // PLACES_OF_A_PAGE)
+    most = max(min(MOST_PAGES_RECKONED, size), 1 + limit // PLACES_OF_A_PAGE)
     known = (pages.c.first, pages.c.last, pages.c["items"], pages.c.keyed, pages.c.bytes)
     rows = paging.rows_beyond(tx, seq, after, most, *known)
     even = list(takewhile(_is_even, rows))
