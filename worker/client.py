@@ -525,10 +525,8 @@ class _Talk:
                 continue
             if refusal is not None:
                 raise refusal
-            # What was told and found is there twice.
-            if self._waiting.pop(id_, None) is not None:
-                del self._send_at[id_]
-                accepted.append(answer["result"])
+            del self._waiting[id_], self._send_at[id_]
+            accepted.append(answer["result"])
         return accepted
 
     def _give_up(self) -> NoReturn:
@@ -676,28 +674,23 @@ class _Line:
         looked for after a pause. It takes no longer than what is `left`, in seconds.
         """
         keys = {self._key(id_): id_ for id_ in ids}
-        found: Mapping[str, bytes | None] = self._told(keys, left=left)
+        found: Mapping[str, bytes | None] = {}
+        ear: _Ear | None = self._ears.__dict__.get("own")
+        is_told = ear is not None and ear.listens_for(keys)
+        if ear is not None and is_told:
+            try:
+                found = ear.hear(keys, min(_LONGEST_SILENCE, left))
+            except self.errors:
+                self._drop_ear(deaf_for=_DEAF_FOR)
+                is_told = False
+        if not is_told:
+            time.sleep(min(pause, left))
         if not found:
-            ear = self._ears.__dict__.get("own")
-            should_be_told = ear is not None and ear.listens_for(keys)
-            if not should_be_told:
-                time.sleep(min(pause, left))
             found = dict(zip(keys, self._backend.mget(list(keys)), strict=True))
-            if should_be_told and any(found.values()):
+            if is_told and any(found.values()):
                 # The connection may be lost without a word.
                 self._drop_ear()
         return {keys[key]: self._read(key, text) for key, text in found.items() if text is not None}
-
-    def _told(self, keys: Collection[str], *, left: float) -> Mapping[str, bytes]:
-        """An answer that is told in time, where they are all listened for."""
-        ear: _Ear | None = self._ears.__dict__.get("own")
-        if ear is None or not ear.listens_for(keys):
-            return {}
-        try:
-            return ear.hear(keys, min(_LONGEST_SILENCE, left))
-        except self.errors:
-            self._drop_ear(deaf_for=_DEAF_FOR)
-            return {}
 
     def _read(self, key: str, text: bytes) -> Any:
         """An answer as plain JSON, and drop it.

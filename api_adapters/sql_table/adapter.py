@@ -218,7 +218,7 @@ class SqlTable(Adapter):
                 self._pace.enter(until)
                 with self._database.looking(until) as connection:
                     self._known = reflect(connection, self._settings)
-                self._counting = Counting(self._known)
+                self._counting = Counting.of(self._known)
             return self._known
 
     def _page(self, page: Any, until: Deadline) -> Sequence[Any]:

@@ -7,12 +7,11 @@ itself looks whether that is so, and deletes nothing otherwise.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Integer, Uuid
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from api_adapters.sql_table.key_table import KeyTable
+from api_adapters.sql_table.key_table import PSYCOPG, KeyTable
 
 #: Of other types two values may be equal that are written differently.
 _EXACT = (Integer, Uuid)
@@ -44,20 +43,25 @@ class Counting:
     """Deletes what is likely to be there, all of it or nothing."""
 
     def __init__(self, table: KeyTable) -> None:
-        is_exact = table.takes_array and isinstance(table.key[0].type, _EXACT)
         self._table = table
-        self._statement = _counted(table) if is_exact else None
+        self._statement = _counted(table)
         self._calls_to_tell = 0
+
+    @classmethod
+    def of(cls, table: KeyTable) -> Self | None:
+        """None where the number of a table's rows would not tell which they were."""
+        is_exact = table.takes_array and isinstance(table.key[0].type, _EXACT)
+        return cls(table) if is_exact else None
 
     def is_worth_it(self) -> bool:
         """Whether all rows of the next call are likely to be there, as they were of late."""
         if self._calls_to_tell:
             self._calls_to_tell -= 1
-        return self._statement is not None and not self._calls_to_tell
+        return not self._calls_to_tell
 
     def delete(self, connection: Connection, values: Mapping[str, Any]) -> None:
         """Delete the rows with these values. Raises Missing: fewer were, and none may be."""
-        found = connection.exec_driver_sql(self._statement or "", self._table.wanted(values))
+        found = connection.exec_driver_sql(self._statement, self._table.wanted(values))
         if found.rowcount != len(values):
             self._calls_to_tell = TELLING_CALLS
             raise Missing
@@ -65,12 +69,11 @@ class Counting:
 
 def _counted(table: KeyTable) -> str:
     """The statement, as the driver takes it."""
-    dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
     named = {
-        "table": _quoted(dialect.identifier_preparer.format_table(table.table)),
+        "table": _quoted(PSYCOPG.identifier_preparer.format_table(table.table)),
         "column": _quoted(table.names[0].replace("%", "%%")),
     }
-    return f"{table.plain_deletion.compile(dialect=dialect)} AND ({_IS_PLAIN.format(**named)})"
+    return f"{table.plain_deletion.compile(dialect=PSYCOPG)} AND ({_IS_PLAIN.format(**named)})"
 
 
 def _quoted(name: str) -> str:

@@ -36,6 +36,9 @@ from api_adapters.sql_table.values import Kind, array_text
 #: blanks, say, count for nothing beside a CHAR alone.
 _IN_ARRAYS = (Integer, Uuid, Text)
 
+#: How statements are written that go to the driver as they are.
+PSYCOPG = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy publishes no type of it
+
 #: The parameter of `KeyTable.is_wanted`.
 _WANTED = "wanted"
 
@@ -151,8 +154,7 @@ class KeyTable:
 
     @cached_property
     def _deletion_text(self) -> str:
-        dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-        return str(self._deletion.compile(dialect=dialect))
+        return str(self._deletion.compile(dialect=PSYCOPG))
 
     @property
     def takes_array(self) -> bool:

@@ -22,8 +22,9 @@ from worker.store.postgresql import type_of
 from worker.store.tables import Moment, batches, chunks, events, jobs, pages, prints
 from worker.store.transaction import Tx
 
-#: Items of a job from which on they are sooner sent in bulk.
-MANY_ITEMS = 100
+#: The most items of a job that goes together with others, in one statement: more are
+#: sooner sent in bulk.
+FEW_ITEMS = 100
 
 
 def submit(tx: Tx, submissions: Sequence[Submission]) -> list[Row[Any] | RefusedRequest]:
@@ -63,7 +64,7 @@ def _submit_at_once(tx: Tx, submissions: Sequence[Submission]) -> Mapping[int, R
 
 def _is_small(one: Submission) -> bool:
     """Whether a job is planned as it comes, is wanted whole, and is sooner sent as JSON."""
-    return bool(one.cuts) and not one.chunk.refusals and one.chunk.count < MANY_ITEMS
+    return bool(one.cuts) and not one.chunk.refusals and one.chunk.count <= FEW_ITEMS
 
 
 # -- what is sent -----------------------------------------------------------------

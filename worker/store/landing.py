@@ -80,11 +80,11 @@ def seal(tx: Tx, job: JobId, wanted: int) -> Sealed:
     if row.chunks is None:
         _check_seal(tx, row, wanted)
         sealing = update(jobs).where(jobs.c.seq == row.seq).values(chunks=wanted)
-        _gone_on(tx, tx.execute(sealing.returning(*jobs.c)).one())
+        row = _gone_on(tx, tx.execute(sealing.returning(*jobs.c)).one())
     landed = set(tx.execute(numbers).scalars())
     missing = (number for number in range(wanted) if number not in landed)
     told = tuple(islice(missing, MOST_MISSING_TOLD))
-    return Sealed(JobState(job_row(tx, job).state), told)
+    return Sealed(JobState(row.state), told)
 
 
 def _land(tx: Tx, row: Row[Any], chunk: Chunk, now: datetime) -> Row[Any] | None:

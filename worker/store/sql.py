@@ -74,9 +74,6 @@ from worker.store.postgresql import PostgresqlDialect
 from worker.store.sqlite import SqliteDialect
 from worker.store.transaction import Tx, as_job, job_row
 
-#: Larger jobs are submitted alone: a small one is not to wait for them.
-MOST_ITEMS_TOGETHER = 100
-
 
 def dialect_of(url: URL) -> Dialect:
     """The dialect that an address names. Raises BadConfiguration."""
@@ -124,9 +121,12 @@ class SqlStore(Store):
     # -- how jobs come in ---------------------------------------------------
 
     def submit(self, job: NewJob, chunk: Chunk, *, cuts: Sequence[Cut] = ()) -> Job:
-        """A small one with those that come while another one is written."""
+        """A small one with those that come while another one is written.
+
+        Larger ones go alone: a small one is not to wait for them.
+        """
         one = Submission(job, chunk, cuts)
-        if chunk.count <= MOST_ITEMS_TOGETHER:
+        if chunk.count <= arriving.FEW_ITEMS:
             taken = self._submissions("", one)
         else:
             (taken,) = self._submit_many([one])
