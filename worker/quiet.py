@@ -128,6 +128,8 @@ class QuietRequest(Request):  # type: ignore[misc]  # Celery publishes no types
         self._kwargsrepr = shown
         # The task's own context is made of this, and its failures are logged with it.
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=shown, shadow=None)
+        # As it was read to be shown here; the pool's thread would read it once more.
+        self._body, self._content_type, self._content_encoding = self._payload, None, None
 
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 (Celery's signature)
         """What `inspect` and so Flower are told: never the arguments themselves."""

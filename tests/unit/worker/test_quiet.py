@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from celery import Celery
+from kombu import Message
 
-from worker.quiet import MAX_MESSAGE_BYTES, UNREADABLE, Shown, decode, describe
+from worker.quiet import MAX_MESSAGE_BYTES, UNREADABLE, QuietRequest, Shown, decode, describe
 
 
 def refusal(body: str | bytes) -> dict[str, str]:
@@ -80,3 +82,31 @@ def test_a_result_shows_its_count_and_answers_in_full() -> None:
 
     assert (repr(shown), str(shown)) == ("rows=1", "rows=1")
     assert shown.__json__() == {"rows": ["somebody"]}
+
+
+def test_what_was_read_to_be_shown_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("quiet", set_as_current=False)
+
+    @app.task(name="deletions.append")  # type: ignore[untyped-decorator]  # Celery publishes no types
+    def task() -> None:
+        """Nobody runs it."""
+
+    call = [[], {"job": "j", "items": ["a", "b"]}, {}]
+    message = Message(
+        body=json.dumps(call),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"id": "one", "task": "deletions.append"},
+        accept={"application/json"},
+    )
+    given: list[Any] = []
+
+    class Pool:
+        def apply_async(self, target: Any, args: Any, **_: Any) -> None:
+            given.extend(args)
+
+    request = QuietRequest(message, app=app, task=task)
+    request.execute_using_pool(Pool())
+
+    assert request.kwargsrepr == "job='j' items=2"
+    assert given[3:] == [call, None, None]
