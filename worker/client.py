@@ -386,7 +386,7 @@ class _Order:
             raise ValueError("expected items or a query, and not both")
         if items is None:
             return cls({**arguments, "query": query}, None, None)
-        texts = _texts(items)
+        texts = chain.from_iterable(_lots(items))
         first, size = [], 0
         for text in texts:
             first.append(text)
@@ -411,18 +411,19 @@ class _Order:
 
     def chunks(self) -> Iterator[list[str]]:
         """Every chunk but the last holds the same number. Raises Refused: `too_large`."""
-        texts = chain(self.first or (), self.rest or ())
-        while chunk := self._chunk(islice(texts, self._chunk_items)):
+        texts, most = chain(self.first or (), self.rest or ()), self._chunk_items
+        while chunk := self._chunk(islice(texts, most), most):
             yield chunk
 
-    def _chunk(self, texts: Iterator[str]) -> list[str]:
+    @staticmethod
+    def _chunk(texts: Iterator[str], most: int) -> list[str]:
         chunk, room = [], _ROOM_OF_A_MESSAGE
         while some := list(islice(texts, _ITEMS_AT_ONCE)):
             room -= sum(map(len, some)) + len(some)
             if room < 0:
                 raise Refused(
                     "too_large",
-                    f"{self._chunk_items} items are more than a message holds, since these are "
+                    f"{most} items are more than a message holds, since these are "
                     "far larger than those before them: give the large ones first",
                     {"limit": _ROOM_OF_A_MESSAGE},
                 )
@@ -760,8 +761,8 @@ def _id(job: str | None) -> str:
     return str(UUID(str(job))) if job is not None else str(uuid4())
 
 
-def _texts(items: Iterable[Item]) -> Iterator[str]:
-    """Every item as JSON in ASCII, which carries lone surrogates too."""
+def _lots(items: Iterable[Item]) -> Iterator[Iterable[str]]:
+    """Every item as JSON in ASCII, which carries lone surrogates too, some at a time."""
     if isinstance(items, str | bytes | Mapping):
         raise TypeError(f"expected an iterable of items, found one {type(items).__name__}")
     position, rest = 0, iter(items)
@@ -769,11 +770,11 @@ def _texts(items: Iterable[Item]) -> Iterator[str]:
         kinds = set(map(type, some))
         # What most items are; one by one they take five times as long.
         if kinds == {str}:
-            yield from map(encode_basestring_ascii, cast("list[str]", some))
+            yield map(encode_basestring_ascii, cast("list[str]", some))
         elif kinds == {int}:
-            yield from _texts_of_integers(some, position)
+            yield _texts_of_integers(some, position)
         else:
-            yield from _texts_of_any(some, position)
+            yield _texts_of_any(some, position)
         position += len(some)
 
 
