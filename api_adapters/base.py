@@ -14,6 +14,18 @@ from api_adapters.settings import TargetSettings
 #: One thing to delete, as the caller gave it.
 Item = str | int | dict[str, Any]
 
+
+class Integers(list[Any]):
+    """Items that are all integers, with their digits, by which most backends know them.
+
+    Whoever asks an adapter for the keys of many has written them already.
+    """
+
+    def __init__(self, items: Iterable[int], digits: list[str]) -> None:
+        super().__init__(items)
+        self.digits = digits
+
+
 Page = TypeVar("Page")
 
 
@@ -100,6 +112,8 @@ class Reply:
     warnings: tuple[Warned, ...] = ()
     #: Keys without a finding that a look after the call still showed; the worker's.
     seen: frozenset[str] = frozenset()
+    #: What was found of every key that was sent, where that was looked for; the worker's.
+    common: Finding | None = None
 
     def common_finding(self, keys: Iterable[str]) -> Finding | None:
         """What was found of every key, where it is the same of each; told without a step each."""
@@ -197,7 +211,8 @@ class Adapter(ABC):
     def keys(self, items: Sequence[Item]) -> list[str]:
         """What `key` says of each of many items, in their order.
 
-        Worth overriding only where all of them can be told at once in less time.
+        Worth overriding only where all of them can be told at once in less time,
+        as of `Integers`.
 
         Raises:
             BadItem: one of them is not valid; `key` then tells which.

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from api_adapters.base import GONE, Adapter, Deadline, Item, Presence, Reply, Verdict
+from api_adapters.base import GONE, Adapter, Deadline, Integers, Item, Presence, Reply, Verdict
 from api_adapters.errors import BadItem
 from api_adapters.settings import Secret, TargetSettings
 
@@ -108,6 +108,17 @@ class AdapterContract:
 
         assert adapter.keys(many) == [adapter.key(item) for item in many]
         assert adapter.keys([]) == []
+
+    def test_the_keys_of_many_integers_are_those_of_each(self, adapter: Adapter) -> None:
+        many = Integers([0, 70, 3], ["0", "70", "3"])
+
+        try:
+            wanted = [adapter.key(item) for item in many]
+        except BadItem:
+            with pytest.raises(BadItem):
+                adapter.keys(many)
+        else:
+            assert adapter.keys(many) == wanted
 
     def test_many_are_refused_for_one_of_a_wrong_form(
         self, adapter: Adapter, existing: list[Item]

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -77,8 +77,11 @@ def look_after(
     What is gone may have been deleted by this call, and nobody saw it before:
     where no answer came, `absent` by `repeat` claims no more than that.
     """
-    if not adapter.can_probe or not _is_worth_a_look(reply.error) or _is_clear(reply, items):
+    if not adapter.can_probe or not _is_worth_a_look(reply.error):
         return reply
+    common = reply.common_finding(items)
+    if common is not None and common.verdict is not Verdict.UNKNOWN:
+        return replace(reply, common=common)
     findings = dict(reply.findings)
     shown: set[str] = set()
     for part in _parts([key for key in items if _is_unclear(reply, key)], most):
@@ -107,12 +110,6 @@ def _is_worth_a_look(error: CallFailed | None) -> bool:
         case Refused() | Hopeless(closes_target=True):
             return False
     return error.may_have_run
-
-
-def _is_clear(reply: Reply, keys: Collection[str]) -> bool:
-    """Whether no key needs a look, told at once where the same was found of each."""
-    one = reply.common_finding(keys)
-    return one is not None and one.verdict is not Verdict.UNKNOWN
 
 
 def _is_unclear(reply: Reply, key: str) -> bool:

@@ -10,7 +10,7 @@ from itertools import repeat
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
-from api_adapters.base import Evidence, Item, Verdict
+from api_adapters.base import Evidence, Integers, Item, Verdict
 from worker.job import moment_text
 
 MAX_ITEM_BYTES = 16 * 1024
@@ -55,8 +55,11 @@ def all_from_json(texts: Iterable[str]) -> list[Item]:
     >>> all_from_json(['"a"', "7"])
     ['a', 7]
     """
-    items: list[Item] = json.loads(f"[{','.join(texts)}]")
-    return items
+    lines = list(texts)
+    joined = ",".join(lines)
+    items: list[Any] = json.loads(f"[{joined}]")
+    # Nothing but integers is written in digits alone.
+    return Integers(items, lines) if joined.replace(",", "").isdigit() else items
 
 
 def size_of(value: Any) -> int:
@@ -119,6 +122,15 @@ def digests_of_keys(target: str, keys: Iterable[str]) -> Iterator[bytes]:
         digest = begun.copy()
         digest.update(key.encode("utf-8", "surrogatepass"))
         yield digest.digest()
+
+
+def rank_of(key: str) -> tuple[int, str]:
+    """Keys in this order ascend where numbers do, and texts of one length.
+
+    >>> sorted(["10", "9", "1"], key=rank_of)
+    ['1', '9', '10']
+    """
+    return len(key), key
 
 
 @dataclass(frozen=True, slots=True)

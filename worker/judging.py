@@ -101,11 +101,11 @@ def _common_mark(claimed: Claimed, keys: Mapping[int, str], reply: Reply) -> Mar
     """The final mark of all open items where the same is known, and found, of each.
 
     It is so of most batches, and of a thousand items it is told by two passes
-    that make no object.
+    that make no object. All that has a key was sent.
     """
     if claimed.marks or reply.unsent or not keys or len(keys) != len(claimed.positions):
         return None
-    if reply.common_finding(keys.values()) is None:
+    if reply.common is None and reply.common_finding(keys.values()) is None:
         return None
     mark = _mark(claimed.batch.mark, next(iter(keys.values())), reply)
     return mark if mark.is_final else None

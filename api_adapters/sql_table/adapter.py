@@ -4,7 +4,6 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from api_adapters.base import (
     Checked,
     Deadline,
     Finding,
+    Integers,
     Item,
     Limits,
     Pace,
@@ -77,10 +77,9 @@ class SqlTable(Adapter):
         return key_text([text_of(item[name]) for name in names])
 
     def keys(self, items: Sequence[Item]) -> list[str]:
-        """All at once where the key is one column and each item an integer."""
-        if len(self._settings.key) == 1 and set(map(type, items)) == {int}:
-            with suppress(ValueError):
-                return list(map(str, items))
+        """All at once where the key is one column and all items are integers."""
+        if len(self._settings.key) == 1 and isinstance(items, Integers):
+            return items.digits
         return super().keys(items)
 
     def delete(self, items: Mapping[str, Item], *, until: Deadline) -> Reply:
@@ -163,7 +162,8 @@ class SqlTable(Adapter):
                 unsent.update(part)
                 continue
             try:
-                findings |= self._delete_part(table, part, matching, until)
+                found = self._delete_part(table, part, matching, until)
+                findings = findings | found if findings else found
             except Kept as kept:
                 if len(part) == 1:
                     findings |= dict.fromkeys(part, Finding(kept.verdict, code=kept.code))
