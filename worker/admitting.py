@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import islice
 from json.encoder import encode_basestring_ascii
+from operator import lt
 from typing import Any
 
-from api_adapters.base import Adapter, Evidence, Item, Verdict
+from api_adapters.base import Adapter, Evidence, Integers, Item, Verdict
 from api_adapters.errors import BadItem, BadQuery
 from worker.errors import RefusedRequest
 from worker.guarding import NO_GUARD, Guard, kept_mark
@@ -68,6 +70,7 @@ def admit(
         # Without the ends of the lines.
         size=len(content) - len(values),
         digest=sha256(content).hexdigest(),
+        ends=landed.ends,
     )
 
 
@@ -95,6 +98,8 @@ class _Columns:
     texts: list[str]
     keys: list[bytes | None]
     refusals: dict[int, Mark]
+    #: As in a chunk.
+    ends: tuple[str, str] | None = None
 
 
 #: What `to_json` does, where all values are of one type.
@@ -112,13 +117,13 @@ def _land_alike(
     types = set(map(type, values))
     if not types <= {str, int}:
         return None
+    encode = _ENCODERS[next(iter(types))] if len(types) == 1 else to_json
     try:
-        named = keys_of(values)
+        texts = list(map(encode, values))
+        named = keys_of(Integers(values, texts) if encode is str else values)
     # A stranger's adapter may raise anything; each item is asked for by itself.
     except Exception:  # noqa: BLE001
         return None
-    encode = _ENCODERS[types.pop()] if len(types) == 1 else to_json
-    texts = list(map(encode, values))
     if len(named) != len(values):
         # A key too many, and each item after it would have its neighbour's.
         return None
@@ -126,7 +131,22 @@ def _land_alike(
     longest = max(map(len, named), default=0) * 4
     if longest > MAX_KEY_BYTES or max(map(len, texts), default=0) > MAX_ITEM_BYTES:
         return None
-    return _Columns(texts, list(digests_of_keys(target, named)), {})
+    # Where an integer's key is its digits, numbers are compared sooner.
+    ranks = values if encode is str and named == texts else named
+    return _Columns(texts, list(digests_of_keys(target, named)), {}, _ends(named, ranks))
+
+
+def _ends(keys: Sequence[str], ranks: Sequence[Any]) -> tuple[str, str] | None:
+    """The ends of a chunk whose keys ascend as their `ranks` do: numbers, or the keys themselves.
+
+    Where they do not, the first few tell of most lots. A store keeps no letter
+    of every kind, and what begins with a minus ascends the other way.
+    """
+    if not keys or not all(map(lt, ranks, islice(ranks, 1, None))):
+        return None
+    ends = keys[0], keys[-1]
+    is_even = ranks[0] >= 0 if ranks is not keys else len(set(map(len, keys))) == 1
+    return ends if is_even and all(one.isascii() and one.isprintable() for one in ends) else None
 
 
 def _land_each(

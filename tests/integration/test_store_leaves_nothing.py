@@ -9,8 +9,9 @@ from sqlalchemy import Text, cast, select
 
 from api_adapters.base import Evidence, Verdict
 from tests.contract.stores.steps import Steps
-from tests.factories import Clock, appetite, landed, refused_at_the_door
+from tests.factories import Clock, appetite, landed, new_job, refused_at_the_door
 from tests.integration.stores import empty_store
+from worker.admitting import admit
 from worker.item import Mark, digest_of_key
 from worker.job import JobId
 from worker.pruner import Pruner
@@ -112,3 +113,21 @@ def test_a_forgotten_item_leaves_nothing(store: SqlStore, tmp_path: Path) -> Non
         assert f'"{one}"'.encode() not in left
         assert digest_of_key("crm", one) not in left
     assert [count(store, job) for job in jobs] == [1_001, 1_001]
+
+
+def test_a_forgotten_key_at_the_end_of_a_chunk_leaves_nothing(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    job = store.open(new_job(chunk_items=1)).id
+    chunk = admit([SECRET], target="crm", key_of=str, keys_of=lambda items: list(map(str, items)))
+    assert chunk.ends == (SECRET, SECRET)
+    store.append(job, chunk)
+    store.seal(job, 1)
+    steps = Steps(store)
+    steps.planned(job)
+    steps.record(steps.claim())
+    assert store.settle(job) is not None
+
+    store.forget("crm", digest_of_key("crm", SECRET), Who())
+
+    assert SECRET.encode() not in everything(store, tmp_path)

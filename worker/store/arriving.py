@@ -105,7 +105,7 @@ def _named(table: Table, rows: Iterable[Sequence[Any]]) -> Iterator[dict[str, An
 _BEGUN = {"approved": "false", "finds": "0", "owed": "false"}
 #: The columns of the other tables that are given.
 _OF_OTHERS: Mapping[Table, Sequence[str]] = {
-    chunks: ("number", "items", "bytes", "digest"),
+    chunks: ("number", "items", "bytes", "digest", "lowest", "highest"),
     pages: ("first", "last", "items", "keyed", "bytes", "texts", "keys"),
     prints: ("part", "first", "last", "prints"),
     batches: ("first", "last", "items"),

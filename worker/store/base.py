@@ -59,6 +59,9 @@ class Chunk:
     size: int
     #: A digest of the items as given: the same again is a repeat.
     digest: str
+    #: The first and the last key where each is higher than the one before it, by
+    #: `rank_of`: then no two of them are equal.
+    ends: tuple[str, str] | None = field(default=None, compare=False)
 
     @property
     def items(self) -> tuple[Landed, ...]:

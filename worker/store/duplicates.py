@@ -4,17 +4,18 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, select
 
+from worker.item import rank_of
 from worker.store import printing
 from worker.store.packing import Place, places_of
 from worker.store.paging import rows_between, take_out
 from worker.store.printing import PRINT_BYTES, ROWS_AT_ONCE, cut, drop_each, part_of
-from worker.store.tables import prints
+from worker.store.tables import chunks, prints
 from worker.store.transaction import Tx
 
 #: Items dropped in one transaction, about, so that no lock is held for long.
@@ -38,6 +39,8 @@ class _Doubled:
 
 def drop_some(tx: Tx, seq: int) -> bool:
     """Drop later ones of equal keys, a stride of them; True when none is left."""
+    if _ascend(tx, seq):
+        return True
     doubled = _doubled(tx, seq)
     seen: set[bytes] = set()
     dropped = 0
@@ -47,6 +50,15 @@ def drop_some(tx: Tx, seq: int) -> bool:
             return False
     # Different keys of one print are doubled too, and none of them is dropped.
     return doubled.is_all or not dropped
+
+
+def _ascend(tx: Tx, seq: int) -> bool:
+    """Whether a job came in chunks, and every key is higher than all before it."""
+    ends = select(chunks.c.lowest, chunks.c.highest).where(chunks.c.job == seq)
+    rows = tx.execute(ends.order_by(chunks.c.number)).all()
+    if not rows or any(row.lowest is None for row in rows):
+        return False
+    return all(rank_of(before.highest) < rank_of(after.lowest) for before, after in pairwise(rows))
 
 
 def _doubled(tx: Tx, seq: int) -> _Doubled:

@@ -155,12 +155,15 @@ _NEW_CHUNK = insert(chunks)
 
 def row_of_chunk(seq: int, chunk: Chunk) -> dict[str, Any]:
     """What is kept of a chunk that has landed."""
+    lowest, highest = chunk.ends or (None, None)
     return {
         "job": seq,
         "number": chunk.number,
         "items": chunk.count,
         "bytes": chunk.size,
         "digest": chunk.digest,
+        "lowest": lowest,
+        "highest": highest,
     }
 
 

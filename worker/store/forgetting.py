@@ -1,11 +1,11 @@
 """How an item is dropped from jobs that have settled."""
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from worker.store import printing
 from worker.store.base import Forgotten, Who
 from worker.store.paging import rows_between, take_out
-from worker.store.tables import jobs
+from worker.store.tables import chunks, jobs
 from worker.store.transaction import Tx
 
 
@@ -25,6 +25,8 @@ def forget(tx: Tx, target: str, key: bytes, who: Who) -> Forgotten:
                     take_out(tx, row, [place.position])
         if is_settled:
             printing.drop(tx, job, key)
+            # One of them may be the key itself.
+            tx.execute(update(chunks).where(chunks.c.job == job).values(lowest=None, highest=None))
     detail = {"jobs": forgotten, "kept": kept}
     tx.note("item.forgotten", now=tx.now(), target=target, who=who, detail=detail)
     return Forgotten(forgotten=forgotten, kept=kept)

@@ -219,6 +219,9 @@ chunks = Table(
     Column("items", Integer, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
+    # Its first and last key, where its keys ascend.
+    Column("lowest", Text),
+    Column("highest", Text),
     sqlite_with_rowid=False,
 )
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from api_adapters.base import Item
 from tests.contract.stores.steps import Steps, refusal
 from tests.factories import (
     SECOND,
@@ -15,6 +16,8 @@ from tests.factories import (
     refused_at_the_door,
     some_id,
 )
+from tests.fakes import ScriptedAdapter
+from worker.admitting import admit
 from worker.job import JobState
 from worker.store.base import Store
 
@@ -240,6 +243,43 @@ def test_duplicates_across_chunks_keep_the_lowest_position(store: Store) -> None
     assert (counted.items, counted.duplicates) == (3, 3)
     assert store.drop_duplicates(job) == counted
     assert [place[0] for place in store.places(job, after=-1, limit=9)] == [0, 1, 5]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "duplicates"),
+    [
+        ([[1, 2, 9], [10, 11]], 0),
+        ([[1, 2, 3], [3, 4]], 1),
+        ([[4, 5, 6], [1, 2, 3]], 0),
+        ([[4, 5, 6], [1, 5, 7]], 1),
+        ([[4, 5, 6], [7, 8, 9], [8, 10]], 1),
+        ([[1, 2, 3], ["3", "5"]], 1),
+        ([[10, 11, 12], ["13", "14"]], 0),
+        ([["aa", "ab"], ["ba", "bb"], ["bb"]], 1),
+        ([[1, 3, 2], [3]], 1),
+    ],
+)
+def test_duplicates_of_chunks_that_ascend_are_found(
+    store: Store, chunks: list[list[Item]], duplicates: int
+) -> None:
+    job = store.open(new_job(chunk_items=max(map(len, chunks)))).id
+    adapter = ScriptedAdapter()
+    for number, items in enumerate(chunks):
+        chunk = admit(
+            items,
+            target="crm",
+            key_of=adapter.key,
+            keys_of=adapter.keys,
+            number=number,
+            chunk_items=len(chunks[0]),
+        )
+        store.append(job, chunk)
+    store.seal(job, len(chunks))
+
+    counted = store.drop_duplicates(job)
+
+    given = sum(map(len, chunks))
+    assert (counted.items, counted.duplicates) == (given - duplicates, duplicates)
 
 
 def test_items_refused_at_the_door_are_no_duplicates_of_each_other(store: Store) -> None:

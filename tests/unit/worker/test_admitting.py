@@ -1,6 +1,7 @@
 """What happens to items at the door."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from api_adapters.errors import BadItem
 from tests.fakes import ScriptedAdapter
 from worker.admitting import MAX_DEPTH, admit, is_too_deep, without_duplicates
 from worker.errors import RefusedRequest
-from worker.item import MAX_ITEM_BYTES, from_json
+from worker.item import MAX_ITEM_BYTES, from_json, rank_of
 from worker.store.base import Chunk
 
 
@@ -143,6 +144,50 @@ def test_what_lands_at_once_is_what_lands_one_by_one(values: list[Any]) -> None:
     at_once = admit(values, target="crm", key_of=adapter.key, keys_of=adapter.keys)
 
     assert at_once == admit(values, target="crm", key_of=adapter.key)
+
+
+def at_once(*values: Any) -> Chunk:
+    adapter = ScriptedAdapter()
+    return admit(values, target="crm", key_of=adapter.key, keys_of=adapter.keys)
+
+
+@given(st.lists(st.integers(-5, 200)) | st.lists(st.text("09aü\0", max_size=2)))
+def test_a_chunk_that_has_ends_has_keys_that_ascend_between_them(values: list[Item]) -> None:
+    chunk = at_once(*values)
+
+    if chunk.ends is not None:
+        keys = list(map(ScriptedAdapter().key, values))
+        assert chunk.ends == (keys[0], keys[-1])
+        assert all(rank_of(one) < rank_of(next_) for one, next_ in pairwise(keys))
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([0, 9, 10, 2**70], ("0", str(2**70))),
+        (["a7", "b6", "b7"], ("a7", "b7")),
+        (["a"], ("a", "a")),
+        ([], None),
+        ([1, 1], None),
+        ([-2, -1], None),
+        (["9", "10"], None),
+        (["\ud800"], None),
+        (["a\0"], None),
+        ([1, "2"], ("1", "2")),
+    ],
+    ids=ascii,
+)
+def test_only_what_ascends_has_ends(values: list[Item], ends: tuple[str, str] | None) -> None:
+    assert at_once(*values).ends == ends
+
+
+def test_keys_that_do_not_ascend_as_their_numbers_do_are_not_taken_to() -> None:
+    def without_end(items: Sequence[Item]) -> list[str]:
+        return [str(item)[:1] for item in items]
+
+    chunk = admit(list(range(8, 14)), target="crm", key_of=str, keys_of=without_end)
+
+    assert chunk.ends is None
 
 
 def test_an_adapter_that_breaks_over_many_is_asked_for_each() -> None:

@@ -1,12 +1,17 @@
 """Whether a print stands twice is told of large parts too."""
 
 from array import array
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.factories import new_job
+from worker.admitting import admit
 from worker.store import duplicates
+from worker.store.migrations import prepare
+from worker.store.sql import SqlStore
 
 
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(1, 5))
@@ -24,3 +29,29 @@ def test_one_print_of_many_that_stands_twice_is_seen() -> None:
 
     assert duplicates.are_distinct(many)
     assert not duplicates.are_distinct(many + array("Q", [many[-1]]))
+
+
+def test_of_keys_that_ascend_no_print_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(duplicates, "_doubled")
+    url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    prepare(url)
+    store = SqlStore(url)
+    job = store.open(new_job(chunk_items=3)).id
+    for number, items in enumerate(([8, 9, 10], [11, 200])):
+        store.append(
+            job,
+            admit(
+                items,
+                target="crm",
+                key_of=str,
+                keys_of=lambda some: list(map(str, some)),
+                number=number,
+                chunk_items=3,
+            ),
+        )
+    store.seal(job, 2)
+
+    assert store.drop_duplicates(job).items == 5
+    store.close()
