@@ -16,7 +16,7 @@ LONGEST_WORTH = timedelta(seconds=4)
 MANY_PLACES = 16
 MOST_CALLS_A_CLAIM = 100
 #: More items than fit in one call are claimed up to here: all of them are in hand at once.
-MOST_ITEMS_A_CLAIM = 20_000
+MOST_ITEMS_A_CLAIM = 40_000
 #: The first claim of a slice takes less, by chance down to the rest of this share,
 #: and of several that claim together each another one: slices that begin together
 #: do not record and claim at the same moments ever after.
