@@ -37,15 +37,16 @@ SHORTEST_MOMENT = 0.02
 class Place(Protocol):
     """What a slice works on in its process."""
 
-    def begins(self, *, calling: float) -> None:
-        """A claim was taken, whose calls are expected to take so many seconds."""
+    def begins(self, *, calling: float, each: float) -> None:
+        """A claim was taken, whose calls are expected to take so many seconds, all and each."""
         ...
 
-    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, lasting: float, working: float, beside: int) -> bool:
         """Whether the slice is of use after a claim, by the seconds that it took.
 
         It lasted until all was recorded, most of it waiting for the backend, and
-        `working` is the processor's time of that.
+        `working` is the processor's time of that. Other processes held `beside`
+        claims on the target when it was taken.
         """
         ...
 
@@ -184,7 +185,7 @@ class Executor:
             is_sure = hand.claim.is_more
             self._close_some(done, close)
             spent = {"lasting": self._clock() - began, "working": self._processor() - worked}
-            if place and not place.goes_on(calls=hand.calls, **spent):
+            if place and not place.goes_on(calls=hand.calls, beside=hand.claim.beside, **spent):
                 if is_first:
                     break
                 # Those that stay ring for what is left.
@@ -279,7 +280,8 @@ class Executor:
         if place is not None and (took := hand.claim.call_time):
             # Where more is ready, the claims that follow are whole ones.
             whole = want(hand.target, took).calls if hand.claim.is_more else 0
-            place.begins(calling=max(calls, whole) * took.total_seconds())
+            each = took.total_seconds()
+            place.begins(calling=max(calls, whole) * each, each=each)
         if not hand.claim.bells:
             return
         if crew is not None:

@@ -19,6 +19,10 @@ KEPT_OF_BEFORE = 0.8
 #: What a claim is taken to last at most, beside those before it: a backend that
 #: becomes slow is known for it after a few.
 MOST_OF_MEAN = 4.0
+#: What share of the processor slices use together where they are in each other's way.
+CROWDED = 0.5
+#: Seconds below which a call is brief: while longer ones last, many have the processor.
+BRIEF = 0.05
 #: Others are never reckoned to use more of the processor than this.
 MOST_CROWDED = 0.9
 
@@ -72,8 +76,12 @@ class Slots:
         self._busy: Counter[str] = Counter()
         self._slices: Counter[str] = Counter()
         self._spent: defaultdict[str, _Spent] = defaultdict(_Spent)
+        #: How many claims other processes had beside our latest, by target.
+        self._beside: Counter[str] = Counter()
         #: Seconds that claims of late were expected to spend in calls, by target.
         self._expected: dict[str, float] = {}
+        #: Whether calls are brief, by target; of some nobody knows.
+        self._brief: dict[str, bool] = {}
         self._heard: dict[str, float] = {}
         self._turned_away: dict[str, None] = {}
         self._declined: set[str] = set()
@@ -96,17 +104,20 @@ class Slots:
                 self._busy[target] -= granted
 
     @contextmanager
-    def work(self, target: str, *, by_bell: bool = True) -> "Iterator[Slot | Turned]":
+    def work(
+        self, target: str, *, by_bell: bool = True, may_pass: bool = False
+    ) -> "Iterator[Slot | Turned]":
         """Take a slot for a slice of work on a target, or be told why not.
 
-        It is remembered that somebody was turned away who came by a bell.
+        It is remembered that somebody was turned away who came by a bell. One that
+        `may_pass` to another process is not for one that has more at work already.
         """
         with self._lock:
             if not self._may_enter(target, kept=int(self._is_awaited())):
                 slot: Slot | Turned = Turned.FULL
                 if by_bell:
                     self._turned_away[target] = None
-            elif self._slices[target] >= self._of_use(target):
+            elif self._slices[target] >= self._of_use(target, more=1, may_pass=may_pass):
                 slot = Turned.ENOUGH
                 if by_bell:
                     self._declined.add(target)
@@ -148,17 +159,21 @@ class Slots:
             self._declined.discard(target)
             return has_declined
 
-    def expect(self, target: str, *, calling: float) -> None:
-        """How many seconds a claim is expected to spend in calls."""
+    def expect(self, target: str, *, calling: float, each: float) -> None:
+        """How many seconds a claim is expected to spend in calls, and in each of them."""
         with self._lock:
+            self._brief[target] = each < BRIEF
             # Some claims are smaller than those that follow.
             before = KEPT_OF_BEFORE * self._expected.get(target, 0.0)
             self._expected[target] = max(before, calling)
 
-    def note(self, slot: "Slot", *, calls: int, lasting: float, working: float) -> None:
+    def note(
+        self, slot: "Slot", *, calls: int, lasting: float, working: float, beside: int = 0
+    ) -> None:
         """Learn from one claim, and let its slice go if it is one too many."""
         target = slot.target
         with self._lock:
+            self._beside[target] = beside
             if calls:
                 lasting = min(lasting, self._spent[target].longest)
                 waiting = _waiting(lasting, working, others=self._slices[target] - 1)
@@ -168,19 +183,25 @@ class Slots:
                 slot.counts = False
                 self._slices[target] -= 1
 
-    def _of_use(self, target: str) -> int:
+    def _of_use(self, target: str, *, more: int = 0, may_pass: bool = False) -> int:
         """How many slices at once a target is worked on fastest with.
 
-        While one waits for the backend, others may use the processor.
+        While one waits for the backend, others may use the processor. Where those of
+        this process, and some `more`, are in each other's way, it is worked on by half
+        of all that are at work on it, as another process has a processor of its own.
         """
-        spent = self._spent[target]
-        if spent.working <= 0:
-            return self._room
-        waiting, expected = spent.waiting, self._expected.get(target, 0.0) * spent.claims
-        # The claims of small jobs, with a call or two, say little of those of a large one.
-        if 2 * spent.lasting < expected:
-            waiting = max(waiting, expected)
-        return 1 + int(waiting / spent.working)
+        spent, ours, beside = self._spent[target], self._slices[target] + more, self._beside[target]
+        most = self._room
+        if spent.working > 0:
+            waiting, expected = spent.waiting, self._expected.get(target, 0.0) * spent.claims
+            # The claims of small jobs, with a call or two, say little of those of a large one.
+            if 2 * spent.lasting < expected:
+                waiting = max(waiting, expected)
+            most = 1 + int(waiting / spent.working)
+        is_crowded = ours * spent.working >= CROWDED * spent.lasting
+        if (beside or may_pass) and is_crowded and self._brief.get(target):
+            most = min(most, (ours + beside + 1) // 2)
+        return most
 
     def _is_awaited(self) -> bool:
         """Whether somebody who is to find items was refused a slot of late."""
@@ -225,11 +246,11 @@ class Slot:
         #: Whether it counts among those that work on the target.
         self.counts = True
 
-    def begins(self, *, calling: float) -> None:
+    def begins(self, *, calling: float, each: float) -> None:
         """A claim was taken, whose calls are expected to take so many seconds."""
-        self._slots.expect(self.target, calling=calling)
+        self._slots.expect(self.target, calling=calling, each=each)
 
-    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, lasting: float, working: float, beside: int = 0) -> bool:
         """Whether the slice is still of use, by the seconds that its last claim took."""
-        self._slots.note(self, calls=calls, lasting=lasting, working=working)
+        self._slots.note(self, calls=calls, lasting=lasting, working=working, beside=beside)
         return self.counts

@@ -227,7 +227,7 @@ def execute(target: str, passed: int = 0) -> Shown:
     let_others_in = partial(_let_others_in, mine)
     work = partial(run, by_bell=False)
     with Crew(target, mine.slots, work=work, has_left=let_others_in) as crew:
-        with mine.slots.work(target) as place:
+        with mine.slots.work(target, may_pass=passed == 0) as place:
             if isinstance(place, Turned):
                 return _turn_away(mine, target, place, is_new=passed == 0)
             done = run(place=place, crew=crew.call)

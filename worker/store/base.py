@@ -215,6 +215,8 @@ class Claim:
     bells: int
     #: Ready work is left, whoever is to do it.
     is_more: bool
+    #: How many claims of other processes lived on the target beside it.
+    beside: int = 0
     #: The frozen queries of those jobs whose items were found.
     queries: Mapping[JobId, Mapping[str, Any]] = field(default_factory=dict)
     #: Whether any key of the target is protected.

@@ -31,8 +31,9 @@ class Seen:
     """How a target stands, whose row is held."""
 
     now: datetime
-    #: How many of its places are taken.
+    #: How many of its places are taken, and how many of them by other processes.
     live: int
+    beside: int
     #: How many batches are ready, as far as it makes a difference; None if nobody asked.
     ready: int | None
     #: How many are leased, where the target is slow.
@@ -43,14 +44,16 @@ class Seen:
     is_one_job: bool
 
 
-def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite, *, hands: int) -> Seen:
+def seen(
+    tx: Tx, target: str, fingerprint: str, wanted: Appetite, *, holder: str, hands: int
+) -> Seen:
     """All that a claim asks before it chooses, with the clock, in one statement.
 
     Others wait for the target meanwhile, and a statement is a round trip.
     """
     is_shared = wanted.calls > wanted.least
     clock, given = tx.moment()
-    given.update(of_target=target, of_fingerprint=fingerprint)
+    given.update(of_target=target, of_fingerprint=fingerprint, of_holder=holder)
     if is_shared:
         given["most"] = 2 * wanted.places * wanted.calls
     is_slow = is_shared and wanted.is_slow
@@ -59,6 +62,7 @@ def seen(tx: Tx, target: str, fingerprint: str, wanted: Appetite, *, hands: int)
     return Seen(
         row.now,
         row.live,
+        row.beside,
         ready=row.ready if is_shared else None,
         leased=row.leased if is_slow else 0,
         has_protected=bool(row.has_protected),
@@ -74,11 +78,13 @@ def _question(clock: str, *, is_shared: bool, is_slow: bool, is_joint: bool) -> 
     target: Any = bindparam("of_target")
     is_live = (leases.c.target == target, leases.c.until > now)
     live = select(func.count()).where(*is_live)
+    beside = live.where(leases.c.holder != bindparam("of_holder"))
     still = or_(protected.c.until.is_(None), protected.c.until > now)
     held = select(protected.c.key).where(protected.c.target == target, still)
     columns = [
         asked.c.now,
         live.scalar_subquery().label("live"),
+        beside.scalar_subquery().label("beside"),
         held.exists().label("has_protected"),
     ]
     ours = jobs.c.fingerprint == bindparam("of_fingerprint")

@@ -92,7 +92,7 @@ def claim(
     if row.openings:
         # One call finds out whether the target is well again.
         wanted = replace(wanted, calls=1, places=1)
-    stands = seen(tx, target, fingerprint, wanted, hands=hands)
+    stands = seen(tx, target, fingerprint, wanted, holder=holder, hands=hands)
     now, live = stands.now, stands.live
     if row.not_before > now:
         return Busy(row.not_before - now)
@@ -140,6 +140,7 @@ def claim(
         target_answers=bool(row.succeeded_at and now - row.succeeded_at < ANSWERS_WITHIN),
         bells=bells,
         is_more=is_more,
+        beside=stands.beside,
         queries={
             JobId(name): json.loads(query)
             for name, seq in {one.job_id: one.job for one in taken}.items()

@@ -490,7 +490,8 @@ class MemoryStore(Store):
         """One claim, which rings no bell."""
         with self._now() as now:
             row = self._rows.target(target)
-            places = wants.places - len(self._rows.live_leases(target, now))
+            held = self._rows.live_leases(target, now)
+            places = wants.places - len(held)
             if (rest := row.rests_for(now)) is not None or places <= 0:
                 return Busy(rest)
             jobs = [j for j in self._rows.running(target) if j.job.fingerprint == fingerprint]
@@ -524,6 +525,7 @@ class MemoryStore(Store):
                 target_answers=answers,
                 bells=0,
                 is_more=False,
+                beside=sum(self._rows.leases[one].holder != holder for one in held),
                 queries=queries,
                 has_protected=has_keys,
             )

@@ -57,6 +57,23 @@ def test_what_is_claimed_is_not_claimed_again(store: Store, steps: Steps) -> Non
     assert store.status(job).batches == {"ready": 0, "leased": 1, "done": 0, "split": 0}
 
 
+def test_a_claim_tells_how_many_others_have_beside_it(store: Store, steps: Steps) -> None:
+    steps.running(4, size=1)
+
+    told = [
+        store.claim(
+            "crm",
+            fingerprint="f1",
+            holder=holder,
+            lasting=MINUTE,
+            appetite=lambda _: appetite(call_items=1),
+        )
+        for holder in ("w1", "w1", "w2", "w1")
+    ]
+
+    assert [one.beside for one in told if isinstance(one, Claim)] == [0, 0, 2, 1]
+
+
 def test_a_claim_takes_what_fills_its_calls(steps: Steps) -> None:
     steps.running(10, size=2)
 

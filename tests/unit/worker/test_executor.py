@@ -479,7 +479,7 @@ class Enough:
         self.claims = claims
         self.told: list[tuple[int, float, float]] = []
 
-    def goes_on(self, *, calls: int, lasting: float, working: float) -> bool:
+    def goes_on(self, *, calls: int, lasting: float, working: float, beside: int) -> bool:
         self.told.append((calls, lasting, working))
         return len(self.told) < self.claims
 

@@ -162,9 +162,62 @@ def test_the_claims_of_small_jobs_say_little_of_a_large_one(
     small.goes_on(calls=100, lasting=0.1, working=0.1)
     assert work(held, slots, "crm", 1) == [Turned.ENOUGH]
 
-    small.begins(calling=1)
+    small.begins(calling=1, each=0.01)
 
     assert len(at_work(work(held, slots, "crm", 17))) == 10
+
+
+def brief(held: ExitStack, slots: Slots, count: int, *, each: float = 0.01) -> list[Slot]:
+    """Slices whose claims use a fifth of the processor, of calls that take so many seconds."""
+    slices = at_work(work(held, slots, "rows", count))
+    for one in slices:
+        one.begins(calling=1, each=each)
+        one.goes_on(calls=40, lasting=0.5, working=0.09)
+    return slices
+
+
+@pytest.mark.parametrize(
+    ("at_work", "beside", "stay"), [(3, 1, 2), (4, 1, 2), (4, 3, 4), (2, 1, 2), (4, 0, 4)]
+)
+def test_slices_that_crowd_the_processor_leave_some_to_another_process(
+    clock: Seconds, held: ExitStack, at_work: int, beside: int, stay: int
+) -> None:
+    slices = brief(held, Slots(20, clock=clock), at_work)
+
+    stayed = [one.goes_on(calls=40, lasting=0.5, working=0.09, beside=beside) for one in slices]
+
+    assert stayed.count(True) == stay
+
+
+def test_slices_whose_calls_are_long_stay_though_others_are_beside(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slices = brief(held, Slots(20, clock=clock), 4, each=0.1)
+
+    assert all(one.goes_on(calls=40, lasting=0.5, working=0.09, beside=1) for one in slices)
+
+
+def test_a_bell_is_passed_on_where_enough_crowd_the_processor(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(20, clock=clock)
+    brief(held, slots, 2)
+
+    first = held.enter_context(slots.work("rows", may_pass=True))
+    # It was with the others, and nobody had a processor for it.
+    again = held.enter_context(slots.work("rows"))
+
+    assert first is Turned.ENOUGH
+    assert isinstance(again, Slot)
+
+
+def test_a_bell_finds_a_process_that_has_fewer_at_work(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(20, clock=clock)
+    (one,) = brief(held, slots, 1)
+    for _ in range(5):
+        one.goes_on(calls=40, lasting=0.5, working=0.2, beside=2)
+
+    assert isinstance(held.enter_context(slots.work("rows", may_pass=True)), Slot)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
