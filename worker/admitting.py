@@ -128,8 +128,9 @@ def _land_alike(
         # A key too many, and each item after it would have its neighbour's.
         return None
     # No letter takes more than four bytes, and escaped no less than in UTF-8.
-    longest = max(map(len, named), default=0) * 4
-    if longest > MAX_KEY_BYTES or max(map(len, texts), default=0) > MAX_ITEM_BYTES:
+    if max(map(len, named), default=0) * 4 > MAX_KEY_BYTES:
+        return None
+    if named is not texts and max(map(len, texts), default=0) > MAX_ITEM_BYTES:
         return None
     # Where an integer's key is its digits, numbers are compared sooner.
     ranks = values if encode is str and named == texts else named
