@@ -35,6 +35,8 @@ SETTLING_TAKES = timedelta(seconds=5)
 BELL_PATIENCE = timedelta(seconds=5)
 #: Of so many places of a slow target one may be free because its claim has just ended.
 PLACES_BETWEEN_CLAIMS = 16
+#: The last one in so many of its places are filled at once, of more the half.
+LAST_PLACES = 4
 #: A bell that somebody came to who was busy enough may be so after this.
 DECLINED_FOR = timedelta(milliseconds=500)
 
@@ -128,7 +130,7 @@ class Appetite:
         """How many others some claims call for, with which now so many live.
 
         With one each, the last of many comes after as many hops as there are
-        places; all at once, they would all come to one process.
+        places; all at once, they would all come to one process. The last quarter does.
 
         >>> wanted = Appetite(call_items=100, calls=10, places=8, least=2)
         >>> [wanted.bells(live) for live in (1, 7, 8)]
@@ -142,7 +144,9 @@ class Appetite:
         free = max(0, self.places - live)
         if not self.is_slow:
             return min(claims, free)
-        return (free + 1) // 2 if free > self.places // PLACES_BETWEEN_CLAIMS else 0
+        if free <= self.places // PLACES_BETWEEN_CLAIMS:
+            return 0
+        return max((free + 1) // 2, min(free, self.places // LAST_PLACES))
 
     def shared(self, ready: int, live: int, leased: int = 0) -> "Appetite":
         """What is left of it where so many batches are ready for all.

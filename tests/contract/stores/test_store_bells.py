@@ -148,6 +148,15 @@ def test_a_bell_of_a_slow_target_calls_for_half_of_the_free_places(
     assert [one.bells for one in claims if isinstance(one, Claim)] == [3, 2, 2, 1, 1, 0]
 
 
+def test_the_last_places_of_many_are_called_for_at_once(store: Store, steps: Steps) -> None:
+    steps.running(900)
+
+    claims = [claim_for_bell(store, places=32, is_slow=True) for _ in range(27)]
+
+    bells = [one.bells for one in claims if isinstance(one, Claim)]
+    assert (bells[0], bells[15], bells[23], bells[24], bells[26]) == (16, 8, 8, 7, 5)
+
+
 def test_a_claim_that_leaves_no_work_does_not_ring(steps: Steps) -> None:
     steps.running(10)
 
