@@ -41,9 +41,9 @@ def _is_something(answer: Any) -> bool:
 
 STEPS = {
     "submit.job": Step(
-        "the job's row is written, its items are not", "worker.store.landing:_insert_job"
+        "the job's row is written, its items are not", "worker.store.entering:insert_job"
     ),
-    "submit.written": Step("job and items are written", "worker.store.landing:submit"),
+    "submit.written": Step("job and items are written", "worker.store.arriving:submit"),
     "submit.committed": Step(
         "the job has landed, nobody was answered", "worker.store.sql:SqlStore.submit"
     ),
@@ -88,20 +88,22 @@ STEPS = {
     "claim.locked": Step("the target's row is locked", "worker.store.claiming:lock_target"),
     "claim.served": Step("the jobs are served, without a lease", "worker.store.claiming:_serve"),
     "claim.leased": Step(
-        "the lease is written, no batch is marked", "worker.store.claiming:_lease"
+        "the lease is written, no batch is marked",
+        "worker.store.claiming:_mark_taken",
+        is_before=True,
     ),
     "claim.marked": Step("the batches are marked", "worker.store.claiming:_mark_taken"),
     "claim.committed": Step(
-        "the claim holds, nobody was called", "worker.store.sql:SqlStore.claim"
+        "the claim holds, nobody was called", "worker.store.sql:SqlStore.claim_many"
     ),
-    "call.before": Step("the call is about to be made", "worker.executor:delete", is_before=True),
-    "call.after": Step("the answer is in hand, nothing is recorded", "worker.executor:delete"),
+    "call.before": Step("the call is about to be made", "worker.deleting:delete", is_before=True),
+    "call.after": Step("the answer is in hand, nothing is recorded", "worker.deleting:delete"),
     "record.written": Step("the batches are written", "worker.store.recording:_write"),
     "record.committed": Step(
-        "the outcomes are there, the slice goes on", "worker.store.sql:SqlStore.record"
+        "the outcomes are there, the slice goes on", "worker.store.sql:SqlStore.record_many"
     ),
     "split.written": Step("a refused batch is parted", "worker.store.recording:split"),
-    "split.committed": Step("the halves are ready", "worker.store.sql:SqlStore.record"),
+    "split.committed": Step("the halves are ready", "worker.store.sql:SqlStore.record_many"),
     "settle.written": Step(
         "the job is closed, which is not committed",
         "worker.store.settling:_close",

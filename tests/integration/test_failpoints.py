@@ -63,8 +63,15 @@ class Order:
     @property
     def last_message(self) -> str:
         """The message that is sent while its worker lives."""
-        name = self.step.partition(".")[0]
-        return name if name in {"append", "seal"} else "submit"
+        if not self.comes_in_chunks:
+            return "submit"
+        return "append" if self.step.startswith("append") else "seal"
+
+    @property
+    def comes_in_chunks(self) -> bool:
+        """What comes whole, and is small, is planned as it is taken in."""
+        planned = ("plan", "cut", "start", "look")
+        return self.step.startswith(("append", "seal", *planned))
 
     @property
     def is_by_query(self) -> bool:
@@ -94,7 +101,7 @@ class Order:
         if self.is_by_query:
             return [_Request.of("submit", {**named, "query": {"keyword": "Contact"}})]
         texts = [json.dumps(item) for item in self.items]
-        if not self.step.startswith(("append", "seal")):
+        if not self.comes_in_chunks:
             return [_Request.of("submit", named, texts)]
         return [
             _Request.of("open", {**named, "chunk_items": len(texts)}),
