@@ -8,7 +8,7 @@ to `pytest.register_assert_rewrite`.
 
 # ruff: noqa: S101 - asserting is what a suite is for
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
@@ -110,15 +110,7 @@ class AdapterContract:
         assert adapter.keys([]) == []
 
     def test_the_keys_of_many_integers_are_those_of_each(self, adapter: Adapter) -> None:
-        many = Integers([0, 70, 3], ["0", "70", "3"])
-
-        try:
-            wanted = [adapter.key(item) for item in many]
-        except BadItem:
-            with pytest.raises(BadItem):
-                adapter.keys(many)
-        else:
-            assert adapter.keys(many) == wanted
+        _check_keys(adapter, Integers([0, 70, 3], ["0", "70", "3"]))
 
     def test_many_are_refused_for_one_of_a_wrong_form(
         self, adapter: Adapter, existing: list[Item]
@@ -128,13 +120,7 @@ class AdapterContract:
         joined = [f"{one}{between}{one}" for one in texts[:1] for between in ("\n", "\0", ",")]
         for bad in (*self.bad_items, "", *joined):
             for many in ([bad], [*existing, bad], [bad, *existing]):
-                try:
-                    wanted = [adapter.key(item) for item in many]
-                except BadItem:
-                    with pytest.raises(BadItem):
-                        adapter.keys(many)
-                else:
-                    assert adapter.keys(many) == wanted
+                _check_keys(adapter, many)
 
     def test_what_is_there_is_deleted(
         self, adapter: Adapter, existing: list[Item], remaining: Callable[[], set[str]]
@@ -217,6 +203,17 @@ class AdapterContract:
         assert adapter.limits.max_items_per_call >= 1
         assert adapter.limits.max_in_flight >= 1
         assert adapter.limits.timeout > timedelta(0)
+
+
+def _check_keys(adapter: Adapter, many: Sequence[Item]) -> None:
+    """What `keys` says of many is what `key` says of each, a refusal too."""
+    try:
+        wanted = [adapter.key(item) for item in many]
+    except BadItem:
+        with pytest.raises(BadItem):
+            adapter.keys(many)
+    else:
+        assert adapter.keys(many) == wanted
 
 
 def gone_keys(reply: Reply) -> set[str]:

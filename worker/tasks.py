@@ -213,7 +213,7 @@ def execute(target: str, passed: int = 0) -> Shown:
 
     A bell that was `passed` on has been to another process.
     """
-    mine = duty()
+    mine, is_new = duty(), passed == 0
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
         return Shown(None, "there is no such target")
@@ -227,9 +227,9 @@ def execute(target: str, passed: int = 0) -> Shown:
     let_others_in = partial(_let_others_in, mine)
     work = partial(run, by_bell=False)
     with Crew(target, mine.slots, work=work, has_left=let_others_in) as crew:
-        with mine.slots.work(target, may_pass=passed == 0) as place:
+        with mine.slots.work(target, may_pass=is_new) as place:
             if isinstance(place, Turned):
-                return _turn_away(mine, target, place, is_new=passed == 0)
+                return _turn_away(mine, target, place, is_new=is_new)
             done = run(place=place, crew=crew.call)
         let_others_in()
     done.add(crew.done)

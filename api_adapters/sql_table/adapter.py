@@ -163,6 +163,7 @@ class SqlTable(Adapter):
                 continue
             try:
                 found = self._delete_part(table, part, matching, until)
+                # The first part is mostly the only one.
                 findings = findings | found if findings else found
             except Kept as kept:
                 if len(part) == 1:

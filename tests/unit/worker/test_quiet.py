@@ -84,7 +84,7 @@ def test_a_result_shows_its_count_and_answers_in_full() -> None:
     assert shown.__json__() == {"rows": ["somebody"]}
 
 
-def test_what_was_read_to_be_shown_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_read_to_be_shown_is_not_read_again() -> None:
     app = Celery("quiet", set_as_current=False)
 
     @app.task(name="deletions.append")  # type: ignore[untyped-decorator]  # Celery publishes no types
