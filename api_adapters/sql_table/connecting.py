@@ -26,6 +26,7 @@ from api_adapters.sql_table.failures import (
     not_connected,
     unreadable,
 )
+from api_adapters.sql_table.transacting import begin_deleting, begin_looking, commit, roll_back
 
 #: Seconds after the deadline at which a server that does not even answer its
 #: own statement timeout is left.
@@ -45,8 +46,6 @@ _POSTGRESQL = {
 #: Transactions begin and end by our own statements: in PostgreSQL the first one
 #: says all that holds for the others.
 _BY_HAND = {"isolation_level": "AUTOCOMMIT"}
-#: What psycopg says where there is no transaction to end.
-_ENDED = {"IDLE", "UNKNOWN"}
 
 
 class _Opening:
@@ -104,7 +103,7 @@ class Database:
         Raises:
             Transient, Refused, Hopeless; Kept: a row may not be deleted.
         """
-        with self._transaction(until, _begin_deleting) as connection:
+        with self._transaction(until, begin_deleting) as connection:
             yield connection
             if until.seconds_left <= 0:
                 # Each statement has the whole time; what they did together came too late.
@@ -114,7 +113,7 @@ class Database:
     def looking(self, until: Deadline) -> Iterator[Connection]:
         """One transaction that only reads. Raises Transient, Refused, Hopeless."""
         try:
-            with self._transaction(until, _begin_looking) as connection:
+            with self._transaction(until, begin_looking) as connection:
                 yield connection
         except Kept as kept:
             raise Refused(
@@ -138,13 +137,13 @@ class Database:
         try:
             with _cut_off(connection, until, self._alarms):
                 try:
-                    _begin(connection, until, begin)
+                    begin(connection, until)
                     yield connection
-                    connection.exec_driver_sql("COMMIT")
+                    commit(connection)
                 finally:
                     # A server that stops answering here is left like any other.
                     with suppress(DBAPIError):
-                        _roll_back(connection)
+                        roll_back(connection)
         except DBAPIError as error:
             if is_outdated(error.orig):
                 # After an earlier rollback psycopg would send it again and again.
@@ -231,49 +230,6 @@ def _make_sqlite_engine(url: URL, options: dict[str, Any]) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
-
-
-def _begin(
-    connection: Connection, until: Deadline, begin: Callable[[Connection, Deadline], None]
-) -> None:
-    try:
-        begin(connection, until)
-    except DBAPIError as error:
-        # Nothing was asked yet, so an idle connection that had ended costs nothing.
-        raise not_connected(error) from error
-
-
-def _begin_deleting(connection: Connection, until: Deadline) -> None:
-    milliseconds = max(1, int(until.seconds_left * 1000))
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        return
-    # Deferred constraints speak up at the statement, where their rows can be told apart.
-    connection.exec_driver_sql(
-        f"BEGIN; SET LOCAL statement_timeout = {milliseconds}; SET CONSTRAINTS ALL IMMEDIATE"
-    )
-
-
-def _begin_looking(connection: Connection, until: Deadline) -> None:
-    milliseconds = max(1, int(until.seconds_left * 1000))
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
-        connection.exec_driver_sql("BEGIN")
-        return
-    connection.exec_driver_sql(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}")
-
-
-def _roll_back(connection: Connection) -> None:
-    if connection.invalidated:
-        return
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite":
-        is_open = driver.in_transaction
-    else:
-        is_open = driver.info.transaction_status.name not in _ENDED
-    if is_open:
-        connection.exec_driver_sql("ROLLBACK")
 
 
 @contextmanager
