@@ -51,6 +51,9 @@ LONGEST_SLICE = timedelta(seconds=30)
 MOST_LANDING, LANDING_WAITS = 2, 2.0
 #: How long one pruning keeps a thread; the next one goes on.
 PRUNING_LASTS = timedelta(minutes=10)
+#: How often a bell goes to another process, by why this one has no use for it. Where
+#: somebody else's message takes the other's turn, it comes back at once.
+MOST_PASSED = {Turned.FULL: 3, Turned.ENOUGH: 1}
 #: Seconds after which a request that nobody hears of is tried again while the
 #: store is away.
 KEPT_SECONDS = 5
@@ -211,9 +214,9 @@ def plan(job: str) -> Shown:
 def execute(target: str, passed: int = 0) -> Shown:
     """Delete what is ready on a target: for a second, or longer while nobody else waits.
 
-    A bell that was `passed` on has been to another process.
+    A bell that was `passed` on has been to so many other processes.
     """
-    mine, is_new = duty(), passed == 0
+    mine, passed = duty(), passed if isinstance(passed, int) else 0
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
         return Shown(None, "there is no such target")
@@ -227,9 +230,9 @@ def execute(target: str, passed: int = 0) -> Shown:
     let_others_in = partial(_let_others_in, mine)
     work = partial(run, by_bell=False)
     with Crew(target, mine.slots, work=work, has_left=let_others_in) as crew:
-        with mine.slots.work(target, may_pass=is_new) as place:
+        with mine.slots.work(target, may_pass=passed <= 0) as place:
             if isinstance(place, Turned):
-                return _turn_away(mine, target, place, is_new=is_new)
+                return _turn_away(mine, target, place, passed=passed)
             done = run(place=place, crew=crew.call)
         let_others_in()
     done.add(crew.done)
@@ -248,11 +251,11 @@ def _let_others_in(mine: Duty) -> None:
         post(execute, target=waiting)
 
 
-def _turn_away(mine: Duty, target: str, why: Turned, *, is_new: bool) -> Shown:
+def _turn_away(mine: Duty, target: str, why: Turned, *, passed: int) -> Shown:
     """Leave a bell to others: another process hears it, for this one has just been served."""
     reason = "enough are at work here" if why is Turned.ENOUGH else "no slot is free"
-    if is_new:
-        post(execute, target=target, passed=1)
+    if passed < MOST_PASSED[why]:
+        post(execute, target=target, passed=max(0, passed) + 1)
         return Shown(None, f"target={target} {reason}, passed on")
     # Soon a claim rings again, and whoever ends a slice here does.
     mine.deployment.store.decline_bell(target)

@@ -107,6 +107,12 @@ class Part:
     bytes: int
 
 
+#: Of a slow target: what part of its share a claim takes that is not its slice's first,
+#: and how many times the least claim's calls lie between two records.
+SHARE_LATER = 0.9
+BETWEEN_RECORDS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Appetite:
     """How much one claim may take."""
@@ -152,13 +158,18 @@ class Appetite:
         """What is left of it where so many batches are ready for all.
 
         On a slow target all places are to have the same of what is still to do,
-        so that they end at about the same time: of what is `leased`, half is done.
+        so that they end at about the same time. Of what is `leased` half is done, but
+        of each claim no more than lies between two records. Those that begin
+        take less by their `spread`, and those that go on by a tenth: all that claim
+        at one moment wait for each other, and of the last ones some work alone.
 
         >>> wanted = Appetite(call_items=100, calls=40, places=32, least=2, is_slow=True)
         >>> [wanted.shared(ready, live=0).calls for ready in (10_000, 160, 40)]
         [40, 5, 2]
         >>> wanted.shared(80, live=31, leased=31 * 6).calls
-        6
+        5
+        >>> replace(wanted, spread=0.7).shared(480, live=16, leased=16 * 30).calls
+        28
 
         Few work on a quick one, who have on average half of such a claim still
         to do, and share that too.
@@ -169,9 +180,13 @@ class Appetite:
         """
         share = 2 * ready // (2 * self.places - live)
         if self.is_slow:
-            share = ceil((ready + leased / 2) / self.places)
+            undone = max(leased / 2, leased - BETWEEN_RECORDS * self.least * live)
+            part = SHARE_LATER if live and not self.spread else 1
+            share = ceil((ready + undone) / self.places * part)
         calls = max(min(self.calls, share), min(self.calls, self.least))
-        return replace(self, calls=calls, spread=self.spread if calls == self.calls else 0.0)
+        return replace(
+            self, calls=calls, spread=self.spread if self.is_slow or calls == self.calls else 0.0
+        )
 
     def of_hand(self, number: int, *, hands: int) -> "Appetite":
         """What one hand takes of several that claim together, counted from 0.

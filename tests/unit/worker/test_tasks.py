@@ -323,7 +323,7 @@ def test_a_bell_that_found_no_slot_is_rung_again_when_a_slice_ends(
 ) -> None:
     slots = office.tasks.duty().slots
     with slots.enter("one"), slots.enter("two"):
-        assert "no slot is free" in repr(office.tasks.execute("crm", passed=1))
+        assert "no slot is free" in repr(office.tasks.execute("crm", passed=3))
     house.targets["one"] = house.target_of("one")
 
     office.tasks.execute("one")
@@ -377,6 +377,24 @@ def test_a_bell_for_which_enough_are_at_work_is_passed_on_once(
     assert office.posted == [("deletions.execute", {"target": "crm", "passed": 1})]
     house.clock.advance(DECLINED_FOR + timedelta(milliseconds=1))
     assert not house.store.may_ring("crm")
+
+
+def test_a_bell_that_found_no_slot_is_passed_on_three_times(office: Office, house: House) -> None:
+    slots = office.tasks.duty().slots
+    with slots.enter("one"), slots.enter("two"):
+        told = [repr(office.tasks.execute("crm", passed=times)) for times in (0, 1, 2, 3)]
+
+    assert [one.endswith("passed on") for one in told] == [True, True, True, False]
+    assert [told["passed"] for _, told in office.posted] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("passed", ["1", None, -5])
+def test_how_often_a_bell_was_passed_on_may_be_anything(office: Office, passed: Any) -> None:
+    slots = office.tasks.duty().slots
+    with slots.enter("one"), slots.enter("two"):
+        assert "no slot is free" in repr(office.tasks.execute("crm", passed=passed))
+
+    assert office.posted == [("deletions.execute", {"target": "crm", "passed": 1})]
 
 
 def test_a_bell_that_is_declined_while_a_slice_ends_is_rung_again(
