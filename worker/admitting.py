@@ -119,7 +119,7 @@ def _land_alike(
         return None
     encode = _ENCODERS[next(iter(types))] if len(types) == 1 else to_json
     try:
-        texts = list(map(encode, values))
+        texts = values.digits if isinstance(values, Integers) else list(map(encode, values))
         named = keys_of(Integers(values, texts) if encode is str else values)
     # A stranger's adapter may raise anything; each item is asked for by itself.
     except Exception:  # noqa: BLE001
@@ -134,7 +134,7 @@ def _land_alike(
         return None
     # Where an integer's key is its digits, numbers are compared sooner.
     ranks = values if encode is str and named == texts else named
-    return _Columns(texts, list(digests_of_keys(target, named)), {}, _ends(named, ranks))
+    return _Columns(texts, [*digests_of_keys(target, named)], {}, _ends(named, ranks))
 
 
 def _ends(keys: Sequence[str], ranks: Sequence[Any]) -> tuple[str, str] | None:

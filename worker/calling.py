@@ -126,10 +126,42 @@ def _parts(keys: Sequence[str], length: int) -> Iterator[Sequence[str]]:
         yield keys[start : start + length]
 
 
-def keys_of(claimed: Claimed, adapter: Adapter) -> dict[int, str]:
+class Keyed(Mapping[int, str]):
+    """Keys of positions without a hole, which need no entry each.
+
+    >>> keys = Keyed(range(7, 9), ["a", "b"])
+    >>> keys[8], keys.get(9), dict(keys)
+    ('b', None, {7: 'a', 8: 'b'})
+    """
+
+    __slots__ = ("_keys", "_positions")
+
+    def __init__(self, positions: range, keys: list[str]) -> None:
+        self._positions = positions
+        self._keys = keys
+
+    def __getitem__(self, position: int) -> str:
+        if position not in self._positions:
+            raise KeyError(position)
+        return self._keys[self._positions.index(position)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def values(self) -> list[str]:  # type: ignore[override]  # it is read as a view is
+        """The keys in the order of their positions."""
+        return self._keys
+
+
+def keys_of(claimed: Claimed, adapter: Adapter) -> Mapping[int, str]:
     """The keys of a batch's open items, by position."""
     try:
         keys = adapter.keys(claimed.values)
+        if isinstance(claimed.positions, range) and len(keys) == len(claimed.positions):
+            return Keyed(claimed.positions, keys)
         return dict(zip(claimed.positions, keys, strict=True))
     # One of them has none, or the adapter broke: then each is asked by itself.
     except Exception:  # noqa: BLE001

@@ -1,7 +1,7 @@
 """An item: one thing to delete, as it was given, and its place among the others."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -111,17 +111,27 @@ def digest_of_key(target: str, key: str) -> bytes:
     return blake2b(named, digest_size=16).digest()
 
 
-def digests_of_keys(target: str, keys: Iterable[str]) -> Iterator[bytes]:
+def digests_of_keys(target: str, keys: Sequence[str]) -> list[bytes]:
     """`digest_of_key` of many keys of one target, in half the time.
 
-    >>> list(digests_of_keys("crm", ["a"])) == [digest_of_key("crm", "a")]
+    >>> digests_of_keys("crm", ["a", "b"]) == [digest_of_key("crm", key) for key in "ab"]
     True
     """
-    begun = blake2b(f"{target}\0".encode("utf-8", "surrogatepass"), digest_size=16)
-    for key in keys:
-        digest = begun.copy()
-        digest.update(key.encode("utf-8", "surrogatepass"))
-        yield digest.digest()
+    copy = blake2b(f"{target}\0".encode("utf-8", "surrogatepass"), digest_size=16).copy
+    digests = []
+    for named in _encoded(keys):
+        digest = copy()
+        digest.update(named)
+        digests.append(digest.digest())
+    return digests
+
+
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    """Every text as UTF-8: all at once, unless there are lines in one of them."""
+    encoded = "\n".join(texts).encode("utf-8", "surrogatepass").split(b"\n")
+    if len(encoded) == len(texts):
+        return encoded
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def rank_of(key: str) -> tuple[int, str]:

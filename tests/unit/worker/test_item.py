@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_adapters.base import Evidence, Verdict
-from worker.item import Mark, Outcome, digest_of_key, from_json, to_json
+from worker.item import Mark, Outcome, digest_of_key, digests_of_keys, from_json, to_json
 
 VALUES = st.recursive(
     st.text() | st.integers() | st.booleans() | st.none(),
@@ -42,6 +42,11 @@ def test_half_a_surrogate_pair_is_kept() -> None:
 @given(st.text(), st.text())
 def test_keys_differ_as_their_digests_do(one: str, other: str) -> None:
     assert (digest_of_key("crm", one) == digest_of_key("crm", other)) == (one == other)
+
+
+@given(st.lists(st.text(st.characters(), max_size=5) | st.sampled_from(["a\nb", "\n", "\ud800"])))
+def test_many_keys_are_told_by_what_tells_one(keys: list[str]) -> None:
+    assert digests_of_keys("crm", keys) == [digest_of_key("crm", key) for key in keys]
 
 
 def test_equal_keys_of_two_targets_cannot_be_told_to_be_equal() -> None:
