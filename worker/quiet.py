@@ -18,12 +18,17 @@ from celery.worker.request import Request
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
+from api_adapters.base import Integers
+
 log = logging.getLogger("deletions.messages")
 
 #: A larger message is refused unread.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: The argument by which a body that cannot be read tells its task.
 UNREADABLE = "__unreadable__"
+
+#: What stands before and after the items in a message of our client's.
+_ITEMS, _END = '"items": [', "]}, {}]"
 
 #: How names of targets and jobs look.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -45,12 +50,8 @@ def decode(body: str | bytes) -> Any:
     if len(body) > MAX_MESSAGE_BYTES:
         return _unreadable("too_large", f"a message is at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        value = json.loads(
-            body,
-            object_pairs_hook=_object,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
-        )
+        value = _read_numbers(body) if isinstance(body, str) else None
+        value = _read(body) if value is None else value
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
         return _unreadable("invalid_message", f"the message is not JSON: {reason}")
@@ -203,6 +204,36 @@ def _may_be_shown(value: Any) -> bool:
     if isinstance(value, str):
         return _NAME.fullmatch(value) is not None
     return isinstance(value, int) and abs(value) < 2**31
+
+
+def _read(text: str | bytes) -> Any:
+    """JSON that every reader takes for the same. Raises ValueError, RecursionError."""
+    return json.loads(
+        text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_refuse_constant
+    )
+
+
+def _read_numbers(body: str) -> Any:
+    """A call that ends with items which are all numbers, as `Integers`; None for any other.
+
+    Their digits stand there, and would be written from the numbers again. What
+    lies between holds no quote, so that it is a list where it would be one without
+    its numbers. Raises ValueError, RecursionError.
+    """
+    head, begins, tail = body.partition(_ITEMS)
+    numbers, end = tail[: -len(_END)], tail[-len(_END) :]
+    if not begins or end != _END or not numbers.isascii():
+        return None
+    # JSON has no empty number, and none that begins with a zero, but for zero.
+    listed = f",{numbers},"
+    if ",," in listed or ",0" in listed or not numbers.replace(",", "").isdigit():
+        return None
+    value = _read(f"{head}{begins}{_END}")
+    if not _has_form(value) or not isinstance(value, list) or value[1].get("items") != []:
+        return None
+    digits = numbers.split(",")
+    value[1]["items"] = Integers(map(int, digits), digits)
+    return value
 
 
 class _Ambiguous(ValueError):

@@ -1,13 +1,20 @@
 """The doors: what other applications may ask for, checked before anything is done."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+)
 
-from api_adapters.base import Verdict
+from api_adapters.base import Integers, Verdict
 from worker.errors import RefusedRequest
 from worker.item import MAX_CHUNK_ITEMS
 from worker.job import JobId
@@ -34,6 +41,14 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Note = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
 
 
+def _as_given(items: Any, check: Callable[[Any], list[Any]]) -> list[Any]:
+    """Items of which more is known than that they are a list, as they are."""
+    return items if isinstance(items, Integers) else check(items)
+
+
+Items = Annotated[list[Any], WrapValidator(_as_given)]
+
+
 class Request(BaseModel):
     """The arguments of one public task; an unknown one is a fault."""
 
@@ -50,7 +65,7 @@ class Submit(Request):
     target: Name
     # Items are looked at one by one at the door: one that is none is rejected
     # there, and the others land.
-    items: list[Any] | None = None
+    items: Items | None = None
     query: dict[str, Any] | None = None
     dry_run: bool = False
     requested_by: Note | None = None
@@ -73,7 +88,7 @@ class Append(Request):
 
     job: Id
     chunk: int = Field(ge=0, lt=2**31)
-    items: list[Any]
+    items: Items
 
 
 class Seal(Request):

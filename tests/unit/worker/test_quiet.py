@@ -1,12 +1,16 @@
 """What Celery reads and shows of a message."""
 
 import json
+import pickle
 from typing import Any
 
 import pytest
 from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu import Message
 
+from api_adapters.base import Integers
 from worker.quiet import MAX_MESSAGE_BYTES, UNREADABLE, QuietRequest, Shown, decode, describe
 
 
@@ -47,6 +51,74 @@ def test_objects_are_not_revived() -> None:
     body = [[], {"items": [{"__type__": "uuid", "__value__": {"hex": "x"}}]}, {}]
 
     assert decode(json.dumps(body)) == body
+
+
+def read_plainly(body: str) -> Any:
+    """A body as Python reads it; None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+#: What a body may be made of: all that matters where its numbers are looked for.
+PIECES = [
+    '"items": [',
+    "]}, {}]",
+    "[[], {",
+    '"job": "a", ',
+    '"items": [], ',
+    '"x": "',
+    '"',
+    "\\",
+    *"0123456789,-. {}[]",
+    "\u0663",
+    "10,20",
+    "007",
+    "1e5",
+    "null",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_whatever_stands_in_a_body_numbers_are_read_as_everybody_reads_them(between: str) -> None:
+    for body in (between, f'[[], {{"items": [{between}]}}, {{}}]', f"[[], {{{between}]}}, {{}}]"):
+        read, plainly = decode(body), read_plainly(body)
+        if UNREADABLE not in repr(read):
+            assert repr(read) == repr(plainly)
+
+
+def as_sent(numbers: list[int]) -> str:
+    """A body of our client's."""
+    return f'[[], {{"job": "a", "items": [{",".join(map(str, numbers))}]}}, {{}}]'
+
+
+@given(st.lists(st.integers()))
+def test_numbers_keep_their_digits(numbers: list[int]) -> None:
+    _, arguments, _ = decode(as_sent(numbers))
+
+    items = arguments["items"]
+    assert items == numbers
+    if isinstance(items, Integers):
+        assert items.digits == list(map(str, numbers))
+        assert pickle.loads(pickle.dumps(items)).digits == items.digits
+
+
+def test_numbers_of_a_large_job_are_not_written_again() -> None:
+    _, arguments, _ = decode(as_sent([7, 10, 2**70]))
+
+    assert isinstance(arguments["items"], Integers)
+
+
+@pytest.mark.parametrize(
+    "numbers", ["0,1", "1,0", "01", "1,,2", "1,", ",1", "", "1, 2", "-1", "1.0"]
+)
+def test_other_numbers_are_read_as_any_json(numbers: str) -> None:
+    body = f'[[], {{"job": "a", "items": [{numbers}]}}, {{}}]'
+
+    read = decode(body)
+    assert not isinstance(read[1].get("items"), Integers)
+    assert (UNREADABLE in read[1]) == (read_plainly(body) is None)
 
 
 @pytest.mark.parametrize(
