@@ -47,12 +47,15 @@ def commit(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("COMMIT")
     elif (error := _say(connection, "COMMIT")) is not None:
+        if is_lost := _driver(connection).closed:
+            # As SQLAlchemy does with its own: nobody is to end what has ended.
+            connection.invalidate(error)
         raise DBAPIError.instance(
             "COMMIT",
             None,
             error,
             connection.dialect.loaded_dbapi.Error,
-            connection_invalidated=_driver(connection).closed,
+            connection_invalidated=is_lost,
             dialect=connection.dialect,
         )
 

@@ -65,6 +65,49 @@ def test_a_server_that_stops_before_the_rollback_is_left(rows: Place) -> None:
     assert took < OVER
 
 
+def end_all(rows: Place) -> None:
+    """End the backends of the adapter's connections, and wait until they are gone."""
+    for pid in backends(rows):
+        rows.run(f"SELECT pg_terminate_backend({pid})")
+    wait_until(lambda: not backends(rows))
+
+
+def test_a_commit_that_nobody_answers_may_have_run(rows: Place) -> None:
+    database = Database(lambda: make_url(rows.url), connections=1)
+
+    def lose_the_commit() -> None:
+        with database.deleting(soon()) as connection:
+            connection.exec_driver_sql("DELETE FROM rows")
+            end_all(rows)
+
+    with pytest.raises(Transient) as told:
+        lose_the_commit()
+    with database.deleting(soon()) as connection:
+        left = connection.exec_driver_sql("SELECT count(*) FROM rows").scalar_one()
+    database.close()
+
+    assert told.value.may_have_run
+    assert left == 3
+
+
+def test_connections_that_ended_while_they_were_idle_cost_one_attempt(rows: Place) -> None:
+    database = Database(lambda: make_url(rows.url), connections=2)
+    with database.deleting(soon()), database.deleting(soon()):
+        assert len(backends(rows)) == 2
+    end_all(rows)
+
+    def begin() -> None:
+        with database.deleting(soon()):
+            pass
+
+    with pytest.raises(Transient) as told:
+        begin()
+    begin()
+    database.close()
+
+    assert not told.value.may_have_run
+
+
 def test_what_was_done_too_late_is_taken_back(rows: Place) -> None:
     database = Database(lambda: make_url(rows.url), connections=1)
 
