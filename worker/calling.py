@@ -161,7 +161,8 @@ def keys_of(claimed: Claimed, adapter: Adapter) -> Mapping[int, str]:
     try:
         keys = adapter.keys(claimed.values)
         if isinstance(claimed.positions, range) and len(keys) == len(claimed.positions):
-            return Keyed(claimed.positions, keys)
+            # A stranger's adapter may fill the same list again.
+            return Keyed(claimed.positions, list(keys))
         return dict(zip(claimed.positions, keys, strict=True))
     # One of them has none, or the adapter broke: then each is asked by itself.
     except Exception:  # noqa: BLE001

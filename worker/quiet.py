@@ -222,14 +222,18 @@ def _read_numbers(body: str) -> Any:
     """
     head, begins, tail = body.partition(_ITEMS)
     numbers, end = tail[: -len(_END)], tail[-len(_END) :]
-    if not begins or end != _END or not numbers.isascii():
+    # A quote after a backslash begins no name.
+    if not begins or end != _END or not numbers.isascii() or head.endswith("\\"):
         return None
     # JSON has no empty number, and none that begins with a zero, but for zero.
     listed = f",{numbers},"
     if ",," in listed or ",0" in listed or not numbers.replace(",", "").isdigit():
         return None
     value = _read(f"{head}{begins}{_END}")
-    if not _has_form(value) or not isinstance(value, list) or value[1].get("items") != []:
+    if not _has_form(value) or not isinstance(value, list):
+        return None
+    # The list is that of the last object but one: the second of a task's call.
+    if value[-2] is not value[1] or value[1].get("items") != []:
         return None
     digits = numbers.split(",")
     value[1]["items"] = Integers(map(int, digits), digits)

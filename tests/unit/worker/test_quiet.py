@@ -104,6 +104,18 @@ def test_numbers_keep_their_digits(numbers: list[int]) -> None:
         assert pickle.loads(pickle.dumps(items)).digits == items.digits
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[[], {"items":[], "x\\"items": [1,2]}, {}]',
+        '[{"a":1},{"items":[]},{"items": [1,2]}, {}]',
+        '[{"items": [1]}, {}]',
+    ],
+)
+def test_numbers_stay_where_they_stand(body: str) -> None:
+    assert decode(body) == json.loads(body)
+
+
 def test_numbers_of_a_large_job_are_not_written_again() -> None:
     _, arguments, _ = decode(as_sent([7, 10, 2**70]))
 
