@@ -230,14 +230,12 @@ def _read_numbers(body: str) -> Any:
     if ",," in listed or ",0" in listed or not numbers.replace(",", "").isdigit():
         return None
     value = _read(f"{head}{begins}{_END}")
-    if not _has_form(value) or not isinstance(value, list):
-        return None
-    # The list is that of the last object but one: the second of a task's call.
-    if value[-2] is not value[1] or value[1].get("items") != []:
-        return None
-    digits = numbers.split(",")
-    value[1]["items"] = Integers(map(int, digits), digits)
-    return value
+    match value:
+        case [list(), {"items": []} as arguments, dict()]:
+            digits = numbers.split(",")
+            arguments["items"] = Integers(map(int, digits), digits)
+            return value
+    return None
 
 
 class _Ambiguous(ValueError):

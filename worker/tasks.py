@@ -216,7 +216,7 @@ def execute(target: str, passed: int = 0) -> Shown:
 
     A bell that was `passed` on has been to so many other processes.
     """
-    mine, passed = duty(), passed if isinstance(passed, int) else 0
+    mine, passed = duty(), max(0, passed) if isinstance(passed, int) else 0
     # Whoever may publish may name anything, and slots remember names.
     if not isinstance(target, str) or target not in mine.deployment.targets:
         return Shown(None, "there is no such target")
@@ -230,7 +230,7 @@ def execute(target: str, passed: int = 0) -> Shown:
     let_others_in = partial(_let_others_in, mine)
     work = partial(run, by_bell=False)
     with Crew(target, mine.slots, work=work, has_left=let_others_in) as crew:
-        with mine.slots.work(target, may_pass=passed <= 0) as place:
+        with mine.slots.work(target, may_pass=passed == 0) as place:
             if isinstance(place, Turned):
                 return _turn_away(mine, target, place, passed=passed)
             done = run(place=place, crew=crew.call)
@@ -255,7 +255,7 @@ def _turn_away(mine: Duty, target: str, why: Turned, *, passed: int) -> Shown:
     """Leave a bell to others: another process hears it, for this one has just been served."""
     reason = "enough are at work here" if why is Turned.ENOUGH else "no slot is free"
     if passed < MOST_PASSED[why]:
-        post(execute, target=target, passed=max(0, passed) + 1)
+        post(execute, target=target, passed=passed + 1)
         return Shown(None, f"target={target} {reason}, passed on")
     # Soon a claim rings again, and whoever ends a slice here does.
     mine.deployment.store.decline_bell(target)

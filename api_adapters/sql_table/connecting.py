@@ -166,7 +166,7 @@ class Database:
             with self._alarms.after(until.seconds_left + GRACE, opening.hang_up):
                 return engine.connect()
         except DBAPIError as error:
-            raise not_connected(error) from error
+            raise not_connected(error.orig) from error
         except PoolTimeout as error:
             raise Transient("no connection is free", may_have_run=False) from error
         finally:

@@ -42,10 +42,10 @@ class Kept(Exception):
         self.verdict = verdict
 
 
-def not_connected(error: DBAPIError) -> CallFailed:
-    """Nobody answered, or not as one who may come in; nothing was sent."""
-    said = str(error.orig).strip()
-    state = _sqlite_state(error.orig)
+def not_connected(error: BaseException | None) -> CallFailed:
+    """Nobody answered, or not as one who may come in, in the driver's words; nothing was sent."""
+    said = str(error).strip()
+    state = _sqlite_state(error)
     if state in _WRONG_FILE or any(words in said for words in _WRONG_LOGIN):
         return Hopeless(
             f"the database cannot be opened: {_line(said)}; change url",

@@ -10,36 +10,38 @@ from api_adapters.sql_table.failures import not_connected
 
 #: What psycopg says where there is no transaction to end.
 _ENDED = {"IDLE", "UNKNOWN"}
+#: How long each statement of a transaction may take in PostgreSQL.
+_TIME = "SET LOCAL statement_timeout = {milliseconds}"
 
 
 def begin_deleting(connection: Connection, until: Deadline) -> None:
     """Begin one that writes. Raises Transient, Hopeless: nothing was asked."""
     # Deferred constraints speak up at the statement, where their rows can be told apart.
-    _begin(connection, until, "BEGIN IMMEDIATE", "BEGIN", "; SET CONSTRAINTS ALL IMMEDIATE")
+    more = "; SET CONSTRAINTS ALL IMMEDIATE"
+    _begin(connection, until, on_sqlite="BEGIN IMMEDIATE", on_postgresql=f"BEGIN; {_TIME}{more}")
 
 
 def begin_looking(connection: Connection, until: Deadline) -> None:
     """Begin one that reads. Raises Transient, Hopeless: nothing was asked."""
-    _begin(connection, until, "BEGIN", "BEGIN READ ONLY")
+    _begin(connection, until, on_sqlite="BEGIN", on_postgresql=f"BEGIN READ ONLY; {_TIME}")
 
 
-def _begin(
-    connection: Connection, until: Deadline, on_sqlite: str, on_postgresql: str, more: str = ""
-) -> None:
+def _begin(connection: Connection, until: Deadline, *, on_sqlite: str, on_postgresql: str) -> None:
     """Begin a transaction whose statements have the time that is left."""
     milliseconds = max(1, int(until.seconds_left * 1000))
+    why: BaseException | None = None
     try:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
             connection.exec_driver_sql(on_sqlite)
             return
-        said = f"{on_postgresql}; SET LOCAL statement_timeout = {milliseconds}{more}"
-        if _say(connection, said) is not None:
-            # What this raises has all connections dropped that are lost.
+        said = on_postgresql.format(milliseconds=milliseconds)
+        if (why := _say(connection, said)) is not None:
+            # What this raises has all connections dropped that are lost, and knows no more why.
             connection.exec_driver_sql(said)
     except DBAPIError as error:
         # Nothing was asked yet, so an idle connection that had ended costs nothing.
-        raise not_connected(error) from error
+        raise not_connected(why or error.orig) from error
 
 
 def commit(connection: Connection) -> None:
@@ -80,13 +82,20 @@ def _say(connection: Connection, statement: str) -> BaseException | None:
     long as it takes to name a thousand rows and to hear of them.
     """
     psycopg: Any = connection.dialect.loaded_dbapi
+    driver = _driver(connection)
+    wrong: BaseException | None = None
     try:
-        result = _driver(connection).pgconn.exec_(statement.encode())
+        result = driver.pgconn.exec_(statement.encode())
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            # Of several errors the result is the last; why it was closed is the first.
+            wrong = (
+                psycopg.OperationalError(driver.pgconn.get_error_message())
+                if driver.closed
+                else psycopg.errors.error_from_result(result)
+            )
     except psycopg.Error as error:
-        return error  # type: ignore[no-any-return]
-    if result.status == psycopg.pq.ExecStatus.COMMAND_OK:
-        return None
-    return psycopg.errors.error_from_result(result)  # type: ignore[no-any-return]
+        wrong = error
+    return wrong
 
 
 def _driver(connection: Connection) -> Any:

@@ -106,6 +106,7 @@ def test_connections_that_ended_while_they_were_idle_cost_one_attempt(rows: Plac
     database.close()
 
     assert not told.value.may_have_run
+    assert "administrator command" in str(told.value)
 
 
 def test_what_was_done_too_late_is_taken_back(rows: Place) -> None:
