@@ -107,12 +107,6 @@ class Part:
     bytes: int
 
 
-#: Of a slow target: what part of its share a claim takes that is not its slice's first,
-#: and how many times the least claim's calls lie between two records.
-SHARE_LATER = 0.9
-BETWEEN_RECORDS = 2
-
-
 @dataclass(frozen=True, slots=True)
 class Appetite:
     """How much one claim may take."""
@@ -154,21 +148,20 @@ class Appetite:
             return 0
         return max((free + 1) // 2, min(free, self.places // LAST_PLACES))
 
-    def shared(self, ready: int, live: int, leased: int = 0) -> "Appetite":
+    def shared(self, ready: int, live: int, undone: float = 0) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 
         On a slow target all places are to have the same of what is still to do,
-        so that they end at about the same time. Of what is `leased` half is done, but
-        of each claim no more than lies between two records. Those that begin
-        take less by their `spread`, and those that go on by a tenth: all that claim
-        at one moment wait for each other, and of the last ones some work alone.
+        so that they end at about the same time: it counts how many calls of those
+        that live are `undone`. Those that begin take less by their `spread`: all that
+        claim at one moment wait for each other.
 
         >>> wanted = Appetite(call_items=100, calls=40, places=32, least=2, is_slow=True)
         >>> [wanted.shared(ready, live=0).calls for ready in (10_000, 160, 40)]
         [40, 5, 2]
-        >>> wanted.shared(80, live=31, leased=31 * 6).calls
-        5
-        >>> replace(wanted, spread=0.7).shared(480, live=16, leased=16 * 30).calls
+        >>> wanted.shared(80, live=31, undone=90).calls
+        6
+        >>> replace(wanted, spread=0.7).shared(480, live=16, undone=16 * 26).calls
         28
 
         Few work on a quick one, who have on average half of such a claim still
@@ -180,10 +173,9 @@ class Appetite:
         """
         share = 2 * ready // (2 * self.places - live)
         if self.is_slow:
-            undone = max(leased / 2, leased - BETWEEN_RECORDS * self.least * live)
-            part = SHARE_LATER if live and not self.spread else 1
-            share = ceil((ready + undone) / self.places * part)
-        calls = max(min(self.calls, share), min(self.calls, self.least))
+            share = ceil((ready + undone) / self.places)
+        least = 1 if self.is_slow else self.least
+        calls = min(self.calls, max(share, least))
         return replace(
             self, calls=calls, spread=self.spread if self.is_slow or calls == self.calls else 0.0
         )
@@ -199,6 +191,15 @@ class Appetite:
         """
         less = self.spread * (1 - (number + 1) / hands)
         return replace(self, calls=max(1, round(self.calls * (1 - less))))
+
+    def expected_end(
+        self, now: datetime, items: int, call_time: timedelta | None
+    ) -> datetime | None:
+        """When the calls of so many items will have been made, one after the other.
+
+        None where nobody knows how long one takes.
+        """
+        return None if call_time is None else now + ceil(items / self.call_items) * call_time
 
     def gathers(self, oldest: datetime, newest: datetime, now: datetime) -> timedelta:
         """How long batches that fill no call are to wait for more of their kind.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Row, bindparam, func, or_, select, type_coerce
 
 from worker.batch import BatchState
 from worker.job import JobState
@@ -36,8 +36,9 @@ class Seen:
     beside: int
     #: How many batches are ready, as far as it makes a difference; None if nobody asked.
     ready: int | None
-    #: How many are leased, where the target is slow.
-    leased: int
+    #: How long the calls are expected to take that are still to be made under its
+    #: leases, one after the other, where the target is slow.
+    undone: timedelta
     #: Whether any of its keys is protected.
     has_protected: bool
     #: Whether one job alone has something ready; not asked for unless it matters.
@@ -64,7 +65,7 @@ def seen(
         row.live,
         row.beside,
         ready=row.ready if is_shared else None,
-        leased=row.leased if is_slow else 0,
+        undone=timedelta(milliseconds=int(row.undone or 0) if is_slow else 0),
         has_protected=bool(row.has_protected),
         is_one_job=hands == 1 or row.jobs_ready <= 1,
     )
@@ -93,8 +94,9 @@ def _question(clock: str, *, is_shared: bool, is_slow: bool, is_joint: bool) -> 
         counted = select(func.count()).select_from(some.limit(bindparam("most")).subquery())
         columns.append(counted.scalar_subquery().label("ready"))
     if is_slow:
-        taken = select(func.count()).where(batches.c.lease.in_(select(leases.c.id).where(*is_live)))
-        columns.append(taken.scalar_subquery().label("leased"))
+        left = type_coerce(leases.c.expected_end, BigInteger) - type_coerce(now, BigInteger)
+        summed = select(func.sum(left)).where(*is_live, leases.c.expected_end > now)
+        columns.append(summed.scalar_subquery().label("undone"))
     if is_joint:
         has_some = select(batches.c.first).where(batches.c.job == jobs.c.seq, is_ready(now))
         running = (jobs.c.state == JobState.RUNNING.value, jobs.c.target == target, ours)

@@ -99,7 +99,8 @@ def claim(
     if live >= wanted.places:
         return Busy()
     if stands.ready is not None:
-        wanted = wanted.shared(stands.ready, live, stands.leased)
+        undone = stands.undone / row.call_time if row.call_time else 0
+        wanted = wanted.shared(stands.ready, live, undone)
     # Jobs take turns from claim to claim, and protected keys are looked for while
     # all who work on the target wait.
     is_simple = stands.is_one_job and not stands.has_protected
@@ -123,7 +124,11 @@ def claim(
         return Busy(timedelta()) if stopped else Busy()
     taken = [one for share in shares for one in share]
     new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
-    names = tx.execute(_NEW_LEASES, [new] * len(shares)).scalars().all()
+    given = [
+        new | {"expected_end": wanted.expected_end(now, _open_items(share), row.call_time)}
+        for share in shares
+    ]
+    names = tx.execute(_NEW_LEASES, given).scalars().all()
     _mark_taken(tx, dict(zip(names, shares, strict=True)))
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
     bells = wanted.bells(live + len(shares), claims=len(shares)) if is_more else 0
@@ -163,6 +168,11 @@ def _shares(
         shares.append(take_some(ready, wanted.of_hand(len(shares), hands=hands)))
         ready = ready[len(shares[-1]) :]
     return shares
+
+
+def _open_items(share: Sequence[Row[Any]]) -> int:
+    """How many items of some ready batches are to be sent."""
+    return sum(row.open_items for row in share)
 
 
 def with_items(tx: Tx, taken: Taken) -> list[Claim]:
@@ -227,7 +237,7 @@ def _serving(*, has_arrays: bool) -> Any:
 
 
 #: The number of a lease is never used again.
-_NEW_LEASES = insert(leases).returning(leases.c.id)
+_NEW_LEASES = insert(leases).returning(leases.c.id, sort_by_parameter_order=True)
 
 
 def _mark_taken(tx: Tx, shares: Mapping[int, Sequence[Row[Any]]]) -> None:

@@ -431,15 +431,15 @@ class MemoryStore(Store):
             wants = appetite(row.call_time)
             if row.circuit.is_open:
                 wants = replace(wants, calls=1, places=1)
-            if wants.calls > wants.least:
-                held = self._rows.live_leases(target, now)
-                leased = sum(len(self._rows.leased(lease)) for lease in held)
+            held = self._rows.live_leases(target, now)
+            if wants.calls > wants.least and len(held) < wants.places:
                 due = self._due(target, fingerprint, now)
-                wants = wants.shared(due, len(held), leased)
+                undone = self._rows.undone(held, now) / row.call_time if row.call_time else 0
+                wants = wants.shared(due, len(held), undone)
             is_simple = not held_keys(self._rows, target, now) and self._is_one_job(
                 target, fingerprint, now
             )
-            places = wants.places - len(self._rows.live_leases(target, now))
+            places = wants.places - len(held)
             most = max(1, min(hands, places)) if is_simple else 1
             while len(claims) < most:
                 one = self._claim(
@@ -511,7 +511,16 @@ class MemoryStore(Store):
             chosen = [one for one in chosen if one[0].job.id not in stopped]
             if not chosen:
                 return Busy(timedelta())
-            lease = take(self._rows, chosen, target, holder=holder, lasting=lasting, now=now)
+            items = sum(row.batch.open_items for _, row in chosen)
+            lease = take(
+                self._rows,
+                chosen,
+                target,
+                holder=holder,
+                lasting=lasting,
+                expected_end=wants.expected_end(now, items, row.call_time),
+                now=now,
+            )
             batches = tuple(guarded(self._rows, job, batch, now) for job, batch in chosen)
             found = {job.job.id: job.job.frozen for job, _ in chosen}
             queries = {one: frozen for one, frozen in found.items() if frozen is not None}

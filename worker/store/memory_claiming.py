@@ -53,12 +53,13 @@ def take(
     *,
     holder: str,
     lasting: timedelta,
+    expected_end: datetime | None,
     now: datetime,
 ) -> LeaseId:
     """Put the chosen batches under a new lease; their jobs go to the next round."""
     rows.leases_given += 1
     lease = LeaseId(rows.leases_given)
-    rows.leases[lease] = LeaseRow(target, holder, now + lasting, lasting)
+    rows.leases[lease] = LeaseRow(target, holder, now + lasting, lasting, expected_end)
     place = rows.target(target)
     # A job that rested for long must not be served until it has caught up.
     place.round = max(place.round, chosen[0][0].round)

@@ -1,7 +1,7 @@
 """What the in-memory twin keeps: one dataclass a table, and where to find a row."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -245,6 +245,7 @@ class LeaseRow:
     holder: str
     until: datetime
     lasting: timedelta
+    expected_end: datetime | None
 
 
 @dataclass(slots=True)
@@ -286,6 +287,11 @@ class Rows:
         """The places of a target that are taken."""
         leases = self.leases.items()
         return [lease for lease, row in leases if row.target == target and row.until > now]
+
+    def undone(self, held: Iterable[LeaseId], now: datetime) -> timedelta:
+        """How long the calls take that are still to be made under some leases."""
+        ends = (self.leases[lease].expected_end for lease in held)
+        return sum((end - now for end in ends if end and end > now), timedelta())
 
     def leased(self, lease: LeaseId) -> list[tuple[JobRow, BatchRow]]:
         """The batches that a lease has."""

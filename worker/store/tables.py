@@ -121,6 +121,8 @@ leases = Table(
     Column("until", Moment, nullable=False),
     # How long it is at a time.
     Column("lasting", Length, nullable=False),
+    # When its calls are expected to have been made; None if nobody knows how long one takes.
+    Column("expected_end", Moment),
     Index("leases_by_target", "target", "until"),
     Index("leases_by_until", "until"),
     # Without it SQLite gives the number of a deleted lease to the next one.

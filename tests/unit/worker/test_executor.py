@@ -10,7 +10,7 @@ import pytest
 
 from api_adapters.base import Breach, Finding, Item, Reply, Verdict, Warned
 from api_adapters.errors import BadSettings, Hopeless, Refused
-from tests.factories import MINUTE, SECOND, Clock, appetite, keys
+from tests.factories import SECOND, Clock, keys
 from tests.fakes import (
     AwayStore,
     House,
@@ -20,7 +20,6 @@ from tests.fakes import (
     told_to_wait,
     unreached,
 )
-from worker.batch import Returned
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.job import JobId, JobState
 from worker.slots import Slot, Slots
@@ -513,7 +512,8 @@ def test_what_was_claimed_is_finished_though_time_is_over(house: House) -> None:
 
     done = house.executor.run("crm", is_over=after(1), is_ending=lambda: False)
 
-    assert done.calls == 5
+    # Of ten calls its share, where four may work at once.
+    assert done.calls == 3
 
 
 # -- hopeless ------------------------------------------------------------------------
@@ -764,41 +764,6 @@ def test_contract_violations_are_noted_with_their_job(house: House) -> None:
     house.work()
 
     assert [(one.job, one.warned.breach) for one in seen] == [(job, Breach.STRANGER)]
-
-
-def test_of_records_that_are_written_together_one_that_cannot_be_fails_alone(
-    house: House,
-) -> None:
-    store = AwayStore(house.store)
-    house.store = store
-    house.executor = house.make_executor()
-    _, bad = (house.submitted([key]) for key in ("good", "bad"))
-    record, asked = house.store.record_many, []
-
-    def refuse(records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
-        asked.append(len(records))
-        if any(one.batch.job == bad for record in records for one in record.returned):
-            raise ValueError("a text that no column holds")
-        return record(records)
-
-    store.record_many = refuse
-    store.record = lambda lease, returned, **given: refuse([Record(lease, returned, **given)])[0]
-    claims = [
-        store.claim(
-            "crm",
-            fingerprint=house.targets["crm"].fingerprint,
-            holder="w1",
-            lasting=MINUTE,
-            appetite=lambda _: appetite(call_items=1, places=2),
-        )
-        for _ in range(2)
-    ]
-    records = [Record(one.lease, [Returned(one.batches[0].batch)]) for one in claims]
-
-    answers = house.executor._deleter._record_for("crm", records)
-
-    assert [type(one) for one in answers] == [Noted, ValueError]
-    assert asked == [2, 1, 1]
 
 
 # -- leases, wishes and time ---------------------------------------------------------------

@@ -20,7 +20,7 @@ from worker.store.dialect import Dialect
 from worker.store.sql import dialect_of
 
 #: This program's migration.
-HEAD = "0009"
+HEAD = "0010"
 
 
 def prepare(url: str) -> None:
