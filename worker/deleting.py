@@ -20,18 +20,17 @@ from worker.calling import (
     keys_of,
     look_after,
     note_of,
-    sum_up,
 )
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.fields import bound
 from worker.guarding import kept_of
 from worker.insisting import Insistence
 from worker.job import JobId
-from worker.joining import Joined, together
 from worker.judging import Circumstances, judge
+from worker.recorder import Answers, Recorder
 from worker.retrying import RetryRules
 from worker.splitting import fill_calls
-from worker.store.base import Breached, CallNote, Claim, Noted, Record, Renewed, Store
+from worker.store.base import Breached, Claim, Renewed, Store
 from worker.target import Target
 from worker.watching import Watch
 
@@ -44,8 +43,6 @@ LEAST_PATIENCE = timedelta(milliseconds=100)
 LEASE_MARGIN = timedelta(seconds=10)
 #: How long a worker goes on without looking at the wishes for its jobs.
 LOOK_EVERY = 0.25
-#: How long answers are kept in hand: what a worker that is lost never told.
-RECORD_EVERY = 1.0
 #: How long a target whose login or address is wrong is left alone at a time.
 CLOSED_REST = timedelta(seconds=30)
 
@@ -80,20 +77,18 @@ class Hand:
     #: Seconds of our own clock at which the lease surely still holds.
     safe_until: float
     looked_at: float
-    recorded_at: float
     #: Jobs that wanted to run when we looked; all of them did when they were claimed.
     running: frozenset[JobId]
     #: What was protected when we looked, by job and position, and whether any key
     #: of the target was.
     protected: frozenset[tuple[JobId, int]]
     has_protected: bool
+    #: What its calls were told, until it is recorded.
+    answers: Answers
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
     #: Its calls so far.
     calls: int = 0
-    returned: list[Returned] = field(default_factory=list)
-    notes: list[CallNote] = field(default_factory=list)
-    breaches: list[Breached] = field(default_factory=list)
 
 
 class Deleter:
@@ -114,8 +109,7 @@ class Deleter:
         self._insist = insist
         self._hopeless_after = hopeless_after
         self._watch = Watch(store, clock=clock)
-        # Those that began together end together.
-        self._records: Joined[Record, Noted | Exception] = Joined(self._record_for)
+        self._recorder = Recorder(store, clock=clock, insist=insist)
 
     def hold(self, claim: Claim, target: Target, adapter: Adapter, *, began: float) -> Hand:
         """Take a claim in hand that was asked for at `began`, in seconds of our own clock."""
@@ -125,11 +119,10 @@ class Deleter:
             adapter,
             safe_until=began + lease_lasts(target).total_seconds(),
             looked_at=began,
-            # Those that began together record apart.
-            recorded_at=began - RECORD_EVERY / 2 * self._chance(),
             running=frozenset(one.batch.job for one in claim.batches),
             protected=claim.protected,
             has_protected=claim.has_protected,
+            answers=Answers(claim.lease, since=began),
         )
 
     def work_off(
@@ -142,16 +135,17 @@ class Deleter:
         """Send what was claimed, call by call, and record what became of it."""
         late_at = self._clock() + self._patience(hand, len(calls))
         self._watch.begin(hand.claim.lease)
+        self._recorder.begin(hand.target.name, hand.answers)
         try:
             for number, call in enumerate(calls):
                 is_over = number > 0 and (is_ending() or self._clock() > late_at)
                 is_unwanted = hand.is_halted or is_over
                 sendable = [] if is_unwanted else self._look_before(hand, call)
                 sent = {id(one) for one in sendable}
-                hand.returned += [Returned(one.batch) for one in call if id(one) not in sent]
+                hand.answers.add([Returned(one.batch) for one in call if id(one) not in sent])
                 if sendable:
                     self._send(hand, sendable, done)
-                if self._clock() - hand.recorded_at > RECORD_EVERY:
+                if self._recorder.is_due(hand.answers):
                     self._record(hand, done)
             self._record(hand, done)
         except LeaseLost as lost:
@@ -159,6 +153,7 @@ class Deleter:
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
         finally:
             self._watch.end(hand.claim.lease)
+            self._recorder.end(hand.target.name, hand.answers)
 
     @staticmethod
     def _patience(hand: Hand, calls: int) -> float:
@@ -245,15 +240,17 @@ class Deleter:
             company=len(call),
             target_answers=hand.claim.target_answers,
         )
-        for one, own, must_stay in zip(call, keys, kept, strict=True):
-            returned = judge(one, own, reply, given=given, kept=must_stay)
-            hand.returned.append(returned)
+        judged = [
+            judge(one, own, reply, given=given, kept=must_stay)
+            for one, own, must_stay in zip(call, keys, kept, strict=True)
+        ]
+        for one, returned in zip(call, judged, strict=True):
             done.decided[one.batch.job] += one.batch.open_items - returned.batch.open_items
-        if items:
-            done.calls += 1
-            hand.notes.append(note_of(reply, took))
-        for job in {one.batch.job for one in call}:
-            hand.breaches += [Breached(job, warned) for warned in reply.warnings]
+        done.calls += bool(items)
+        named = {one.batch.job for one in call}
+        breaches = [Breached(job, warned) for job in named for warned in reply.warnings]
+        note = note_of(reply, took) if items else None
+        hand.answers.add(judged, note=note, breaches=breaches)
         self._heed(hand, call, reply)
 
     @staticmethod
@@ -332,22 +329,9 @@ class Deleter:
             self._insist(partial(self._store.stop, job, reason=reason))
         hand.running -= jobs
 
-    def _record_for(self, _: str, records: Sequence[Record]) -> Sequence[Noted | Exception]:
-        """Record for all threads that came by now; what cannot be written fails alone."""
-        return together(self._store.record_many, records, unless=StoreUnavailable)
-
     def _record(self, hand: Hand, done: Slice) -> None:
         """Write what became of the batches in hand. Raises LeaseLost."""
-        if not hand.returned:
-            return
-        record = Record(hand.claim.lease, hand.returned, sum_up(hand.notes), hand.breaches)
-        noted = self._insist(partial(self._records, hand.target.name, record))
-        if isinstance(noted, Exception):
-            raise noted
-        log.debug("claim.recorded", extra={"batches": len(hand.returned), "lost": noted.lost})
-        done.touched.update(noted.jobs)
-        hand.returned, hand.notes, hand.breaches = [], [], []
-        hand.recorded_at = self._clock()
+        done.touched.update(self._recorder.record(hand.target.name, hand.answers))
 
 
 def lease_lasts(target: Target) -> timedelta:
