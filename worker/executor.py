@@ -32,6 +32,8 @@ CLOSE_EVERY = 1.0
 #: asking.
 LONGEST_MOMENT = timedelta(seconds=1)
 SHORTEST_MOMENT = 0.02
+#: Seconds that the threads take to start that are called for together.
+MUSTER_TAKES = 0.01
 
 
 class Place(Protocol):
@@ -65,8 +67,9 @@ class _Wish:
 
     is_sure: bool
     answers_bell: bool
-    #: Whether it is the first of its slice.
+    #: Whether it is the first of its slice, which was called for with others.
     begins: bool
+    comes_with_others: bool
 
 
 class Executor:
@@ -102,7 +105,9 @@ class Executor:
         self._closed_at = clock()
         self._closing = Lock()
         # All who claim of a target wait for its row, and so for each other.
-        self._claims: Joined[_Wish, Claim | Busy] = Joined(self._claim_for)
+        self._claims: Joined[_Wish, Claim | Busy] = Joined(
+            self._claim_for, lingers=lambda wish: wish.comes_with_others * MUSTER_TAKES
+        )
         self._vigils = Vigils()
         self._deleter = Deleter(
             store, chance=chance, clock=clock, insist=self._insist, hopeless_after=hopeless_after
@@ -158,7 +163,12 @@ class Executor:
         has_come, has_answered, is_sure = False, not by_bell, True
         while not is_over():
             began, worked, has_come = self._clock(), self._processor(), True
-            wish = _Wish(is_sure=is_sure, answers_bell=not has_answered, begins=not done.claims)
+            wish = _Wish(
+                is_sure=is_sure,
+                answers_bell=not has_answered,
+                begins=not done.claims,
+                comes_with_others=not (by_bell or done.claims),
+            )
             hand = self._claim(target, wish)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.

@@ -4,6 +4,7 @@ Where they would wait for each other, as all do who claim of one target, the one
 that is first asks for those that have come meanwhile too.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,9 +39,19 @@ class _Asked(Generic[Wish, Answer]):
 class Joined(Generic[Wish, Answer]):
     """Asks for one or for many; to be called by any number of threads."""
 
-    def __init__(self, ask: Callable[[str, Sequence[Wish]], Sequence[Answer]]) -> None:
-        """`ask` is given a name and what is wished under it, and answers each wish."""
+    def __init__(
+        self,
+        ask: Callable[[str, Sequence[Wish]], Sequence[Answer]],
+        *,
+        lingers: Callable[[Wish], float] = lambda _: 0.0,
+    ) -> None:
+        """`ask` is given a name and what is wished under it, and answers each wish.
+
+        Whoever asks `lingers` for so many seconds first, by its own wish: others are
+        known to come with it.
+        """
         self._ask = ask
+        self._lingers = lingers
         self._waiting: dict[str, list[_Asked[Wish, Answer]]] = defaultdict(list)
         self._led: set[str] = set()
         self._lock = Lock()
@@ -55,7 +66,7 @@ class Joined(Generic[Wish, Answer]):
         if not mine.leads:
             self._wait(name, mine)
         if mine.leads:
-            self._lead(name)
+            self._lead(name, self._lingers(wish))
         return mine.told()
 
     def _wait(self, name: str, mine: _Asked[Wish, Answer]) -> None:
@@ -70,10 +81,12 @@ class Joined(Generic[Wish, Answer]):
                 self._hand_over(name)
             raise
 
-    def _lead(self, name: str) -> None:
-        """Ask for all that wait, and leave those that come meanwhile to one of them."""
+    def _lead(self, name: str, seconds: float) -> None:
+        """Ask for all that wait then, and leave those that come meanwhile to one of them."""
         asked: list[_Asked[Wish, Answer]] = []
         try:
+            if seconds:
+                time.sleep(seconds)
             with self._lock:
                 asked = self._waiting.pop(name)
             answers = self._ask(name, [one.wish for one in asked])

@@ -87,6 +87,18 @@ def test_those_that_come_meanwhile_ask_together(joined: Joined[int, int], slow: 
     assert sorted(map(len, slow.asked)) == [1, 3]
 
 
+def test_who_knows_that_others_come_with_it_lingers_for_them(slow: Slow) -> None:
+    joined = Joined(slow, lingers=lambda wish: 0.5 if wish == 1 else 0.0)
+    slow.may_answer.set()
+
+    first = Asker(joined, 1)
+    waiting(joined, 1)
+    other = Asker(joined, 2)
+
+    assert end(first, other) == [2, 4]
+    assert slow.asked == [[1, 2]]
+
+
 def test_under_another_name_nobody_waits(joined: Joined[int, int], slow: Slow) -> None:
     first = Asker(joined, 1)
     assert slow.is_asked.wait(20)
