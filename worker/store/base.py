@@ -161,6 +161,8 @@ class Appetite:
         [40, 5, 2]
         >>> wanted.shared(80, live=31, undone=90).calls
         6
+        >>> [wanted.shared(3, live, undone=9).calls for live in (2, 31)]
+        [2, 1]
         >>> replace(wanted, spread=0.7).shared(480, live=16, undone=16 * 26).calls
         28
 
@@ -171,10 +173,11 @@ class Appetite:
         >>> wanted.shared(80, live=31).calls
         4
         """
-        share = 2 * ready // (2 * self.places - live)
+        share, least = 2 * ready // (2 * self.places - live), self.least
         if self.is_slow:
             share = ceil((ready + undone) / self.places)
-        least = 1 if self.is_slow else self.least
+            # Where half of the places are taken, the last calls go one to each.
+            least = 1 if 2 * live >= self.places else self.least
         calls = min(self.calls, max(share, least))
         return replace(
             self, calls=calls, spread=self.spread if self.is_slow or calls == self.calls else 0.0
