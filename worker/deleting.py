@@ -153,7 +153,7 @@ class Deleter:
             log.warning("lease.lost", extra={"lease": hand.claim.lease, "cause": str(lost)})
         finally:
             self._watch.end(hand.claim.lease)
-            self._recorder.end(hand.target.name, hand.answers)
+            done.touched.update(self._recorder.end(hand.target.name, hand.answers))
 
     @staticmethod
     def _patience(hand: Hand, calls: int) -> float:
@@ -250,8 +250,10 @@ class Deleter:
         named = {one.batch.job for one in call}
         breaches = [Breached(job, warned) for job in named for warned in reply.warnings]
         note = note_of(reply, took) if items else None
-        hand.answers.add(judged, note=note, breaches=breaches)
+        # First, as another thread may record at once what is told of this call, and
+        # then anybody may take in hand again what is left of it.
         self._heed(hand, call, reply)
+        hand.answers.add(judged, note=note, breaches=breaches)
 
     @staticmethod
     def _kept(hand: Hand, claimed: Claimed, keys: Mapping[int, str]) -> dict[int, str]:

@@ -67,9 +67,9 @@ class _Wish:
 
     is_sure: bool
     answers_bell: bool
-    #: Whether it is the first of its slice, which was called for with others.
+    #: Whether it is the first of its slice, and others were called for with it.
     begins: bool
-    comes_with_others: bool
+    musters: bool
 
 
 class Executor:
@@ -106,7 +106,7 @@ class Executor:
         self._closing = Lock()
         # All who claim of a target wait for its row, and so for each other.
         self._claims: Joined[_Wish, Claim | Busy] = Joined(
-            self._claim_for, lingers=lambda wish: wish.comes_with_others * MUSTER_TAKES
+            self._claim_for, lingers=lambda wish: wish.musters * MUSTER_TAKES, sleep=sleep
         )
         self._vigils = Vigils()
         self._deleter = Deleter(
@@ -161,14 +161,11 @@ class Executor:
         """Claim and work, and leave the bell as it should be."""
         # A bell says that something is ready, so that the first claim is sure of it.
         has_come, has_answered, is_sure = False, not by_bell, True
+        musters = not by_bell
         while not is_over():
             began, worked, has_come = self._clock(), self._processor(), True
-            wish = _Wish(
-                is_sure=is_sure,
-                answers_bell=not has_answered,
-                begins=not done.claims,
-                comes_with_others=not (by_bell or done.claims),
-            )
+            wish = _Wish(is_sure, not has_answered, begins=not done.claims, musters=musters)
+            musters = False
             hand = self._claim(target, wish)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.

@@ -44,6 +44,7 @@ class Joined(Generic[Wish, Answer]):
         ask: Callable[[str, Sequence[Wish]], Sequence[Answer]],
         *,
         lingers: Callable[[Wish], float] = lambda _: 0.0,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`ask` is given a name and what is wished under it, and answers each wish.
 
@@ -52,6 +53,7 @@ class Joined(Generic[Wish, Answer]):
         """
         self._ask = ask
         self._lingers = lingers
+        self._sleep = sleep
         self._waiting: dict[str, list[_Asked[Wish, Answer]]] = defaultdict(list)
         self._led: set[str] = set()
         self._lock = Lock()
@@ -66,7 +68,7 @@ class Joined(Generic[Wish, Answer]):
         if not mine.leads:
             self._wait(name, mine)
         if mine.leads:
-            self._lead(name, self._lingers(wish))
+            self._lead(name, mine)
         return mine.told()
 
     def _wait(self, name: str, mine: _Asked[Wish, Answer]) -> None:
@@ -74,25 +76,31 @@ class Joined(Generic[Wish, Answer]):
         try:
             mine.is_called.wait()
         except BaseException:
-            with self._lock:
-                if mine in self._waiting[name]:
-                    self._waiting[name].remove(mine)
+            self._withdraw(name, mine)
             if mine.leads:
                 self._hand_over(name)
             raise
 
-    def _lead(self, name: str, seconds: float) -> None:
+    def _withdraw(self, name: str, mine: _Asked[Wish, Answer]) -> None:
+        """Wait no longer, if it still waits."""
+        with self._lock:
+            if mine in self._waiting[name]:
+                self._waiting[name].remove(mine)
+
+    def _lead(self, name: str, mine: _Asked[Wish, Answer]) -> None:
         """Ask for all that wait then, and leave those that come meanwhile to one of them."""
         asked: list[_Asked[Wish, Answer]] = []
         try:
-            if seconds:
-                time.sleep(seconds)
+            if seconds := self._lingers(mine.wish):
+                self._sleep(seconds)
             with self._lock:
                 asked = self._waiting.pop(name)
             answers = self._ask(name, [one.wish for one in asked])
             for one, answer in zip(asked, answers, strict=True):
                 one.answer.append(answer)
         except BaseException as error:
+            # Else the one who leaves would be called to lead.
+            self._withdraw(name, mine)
             for one in asked:
                 one.error = error
             raise

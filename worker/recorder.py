@@ -8,7 +8,7 @@ its process have kept for a while.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -26,8 +26,10 @@ log = logging.getLogger("deletions.executor")
 
 #: Seconds for which answers are kept in hand: what a worker that is lost never told.
 RECORD_EVERY = 1.0
-#: Those that were kept for so many seconds go along with others.
+#: Those that were kept for so many seconds go along with others, while these are fewer
+#: rows: whoever is in a call may have to renew its lease meanwhile.
 ALONG_AFTER = RECORD_EVERY / 2
+MOST_ALONG = 1_000
 
 
 @dataclass(slots=True)
@@ -72,6 +74,12 @@ class Answers:
             self._kept.add(_Told([*returned], notes, [*breaches]))
 
     @property
+    def rows(self) -> int:
+        """How many rows what is kept takes."""
+        with self._lock:
+            return sum(1 + len(one.strays) for one in self._kept.returned)
+
+    @property
     def is_recorded(self) -> bool:
         """Whether nothing is kept, and nothing on its way into the store."""
         with self._lock:
@@ -85,37 +93,41 @@ class Answers:
     def take(self) -> Record | None:
         """What is kept, as a record; None where it is nothing. It comes back or is settled."""
         with self._lock:
-            if not self._kept.returned:
+            kept = self._kept
+            if not kept.returned:
                 return None
-            self._out, self._kept = self._kept, _Told()
-            out = self._out
-        return Record(self.lease, out.returned, sum_up(out.notes), out.breaches)
+            record = Record(self.lease, kept.returned, sum_up(kept.notes), kept.breaches)
+            self._out, self._kept = kept, _Told()
+            return record
 
     def give_back(self) -> None:
-        """Keep again what was taken: it could not be recorded."""
+        """Keep again what was taken, if anything was: it could not be recorded."""
         with self._lock:
             if self._out is not None:
                 self._out.add(self._kept)
                 self._kept, self._out = self._out, None
 
-    def settle(self, answer: Noted | Exception, *, now: float) -> None:
+    def settle(self, answer: Noted | Exception, *, taken_at: float) -> None:
         """Learn what became of what was taken."""
         with self._lock:
-            self._out, self.since = None, now
+            self._out, self.since = None, taken_at
             if isinstance(answer, Noted):
                 self._jobs.update(answer.jobs)
             else:
                 self._error = answer
 
-    def jobs(self) -> Collection[JobId]:
-        """Jobs that may have ended with what was recorded since this was asked.
+    def check(self) -> None:
+        """See that all that was taken is recorded.
 
         Raises:
             LeaseLost, Exception: what the store said to recording any of it.
         """
+        if self._error is not None:
+            raise self._error
+
+    def jobs(self) -> Collection[JobId]:
+        """Jobs that may have ended with what was recorded since this was asked."""
         with self._lock:
-            if self._error is not None:
-                raise self._error
             jobs, self._jobs = self._jobs, set()
             return jobs
 
@@ -136,16 +148,17 @@ class Recorder:
         """Take these along from now on."""
         self._kept[target][answers] = None
 
-    def end(self, target: str, answers: Answers) -> None:
-        """Take them along no longer."""
+    def end(self, target: str, answers: Answers) -> Collection[JobId]:
+        """Take them along no longer; the jobs that may have ended with what was recorded."""
         self._kept[target].pop(answers, None)
+        return answers.jobs()
 
     def is_due(self, answers: Answers) -> bool:
         """Whether these were kept for long enough, or there is a failure to be told."""
         return answers.has_failed or self._clock() - answers.since > RECORD_EVERY
 
     def record(self, target: str, answers: Answers) -> Collection[JobId]:
-        """Write what is kept; the jobs that may have ended with it, or with what went before.
+        """Write what is kept; the jobs that may have ended with what was recorded by now.
 
         Raises:
             LeaseLost: none of it is ours any more.
@@ -154,28 +167,44 @@ class Recorder:
         # What another thread has on its way is waited for: a lease ends with its last batch.
         if not answers.is_recorded:
             self._insist(partial(self._records, target, answers))
+        answers.check()
         return answers.jobs()
 
     def _record_for(self, target: str, asked: Sequence[Answers]) -> Sequence[None]:
         """Record for all threads that came by now; what cannot be written fails alone."""
         now = self._clock()
-        kept = list(self._kept[target])
-        others = [one for one in kept if one not in asked and now - one.since > ALONG_AFTER]
-        taken = [(one, record) for one in (*asked, *others) if (record := one.take()) is not None]
-        if not taken:
-            # Others had it on its way, for which we have waited.
-            return [None] * len(asked)
+        some = [*asked, *self._others(target, asked, now)]
         try:
+            taken = [(one, record) for one in some if (record := one.take()) is not None]
+            # Nothing is left where others had it on their way, for which we have waited.
             records = [record for _, record in taken]
-            told = together(self._store.record_many, records, unless=StoreUnavailable)
+            told = (
+                together(self._store.record_many, records, unless=StoreUnavailable) if taken else ()
+            )
         except BaseException:
-            for one, _ in taken:
+            for one in some:
                 one.give_back()
             raise
         for (one, record), answer in zip(taken, told, strict=True):
-            one.settle(answer, now=self._clock())
+            one.settle(answer, taken_at=now)
             if isinstance(answer, Noted):
                 with bound(lease=one.lease):
                     extra = {"batches": len(record.returned), "lost": answer.lost}
                     log.debug("claim.recorded", extra=extra)
         return [None] * len(asked)
+
+    def _write(self, records: Sequence[Record]) -> Sequence[Noted | Exception]:
+        """Write what was taken: nothing where others had it on its way, for which we waited."""
+        if not records:
+            return []
+        return together(self._store.record_many, records, unless=StoreUnavailable)
+
+    def _others(self, target: str, asked: Sequence[Answers], now: float) -> Iterator[Answers]:
+        """Those who go along, as long as they are not many."""
+        rows = 0
+        for one in list(self._kept[target]):
+            if one not in asked and now - one.since > ALONG_AFTER:
+                rows += one.rows
+                if rows > MOST_ALONG:
+                    return
+                yield one

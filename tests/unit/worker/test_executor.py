@@ -512,8 +512,7 @@ def test_what_was_claimed_is_finished_though_time_is_over(house: House) -> None:
 
     done = house.executor.run("crm", is_over=after(1), is_ending=lambda: False)
 
-    # Of ten calls its share, where four may work at once.
-    assert done.calls == 3
+    assert done.calls == 5
 
 
 # -- hopeless ------------------------------------------------------------------------
@@ -529,6 +528,29 @@ def test_a_hopeless_call_stops_its_job_and_skips_what_was_never_sent(house: Hous
     assert house.store.job(job).reason == "no permission"
     assert house.told(job) == all_told(keys(10), "skipped/none")
     assert len(house.adapter.calls) == 1
+
+
+@pytest.mark.parametrize("heeds", ["stop", "close_target"])
+def test_what_a_hopeless_call_tells_is_heeded_before_anybody_records_it(
+    house: House, heeds: str
+) -> None:
+    store = AwayStore(house.store)
+    house.store = store
+    house.executor = house.make_executor()
+    recorder = house.executor._deleter._recorder
+    house.adapter.will(Hopeless("no", may_have_run=False, closes_target=heeds == "close_target"))
+    job = house.submitted(["a"])
+    ready: list[int] = []
+
+    def another_records() -> None:
+        house.clock.advance(SECOND)
+        recorder._record_for("crm", [])
+        ready.append(house.store.status(job).batches["ready"])
+
+    store.before(heeds, another_records)
+    house.executor.run("crm", is_over=after(1))
+
+    assert ready == [0]
 
 
 def test_other_calls_of_the_same_claim_are_not_sent_for_a_stopped_job(house: House) -> None:

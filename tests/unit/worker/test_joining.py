@@ -99,6 +99,23 @@ def test_who_knows_that_others_come_with_it_lingers_for_them(slow: Slow) -> None
     assert slow.asked == [[1, 2]]
 
 
+def test_who_breaks_off_while_it_lingers_holds_up_nobody(slow: Slow) -> None:
+    others: list[Asker] = []
+
+    def interrupted(_: float) -> None:
+        others.append(Asker(joined, 2))
+        waiting(joined, 2)
+        raise KeyboardInterrupt
+
+    joined = Joined(slow, lingers=lambda wish: float(wish == 1), sleep=interrupted)
+    slow.may_answer.set()
+    with pytest.raises(KeyboardInterrupt):
+        joined("crm", 1)
+
+    assert end(*others) == [4]
+    assert joined("crm", 3) == 6
+
+
 def test_under_another_name_nobody_waits(joined: Joined[int, int], slow: Slow) -> None:
     first = Asker(joined, 1)
     assert slow.is_asked.wait(20)

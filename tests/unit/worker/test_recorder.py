@@ -12,7 +12,7 @@ from worker.batch import Batch, Returned
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.insisting import Insistence
 from worker.job import JobId
-from worker.recorder import ALONG_AFTER, RECORD_EVERY, Answers, Recorder
+from worker.recorder import ALONG_AFTER, MOST_ALONG, RECORD_EVERY, Answers, Recorder
 from worker.store.base import CallNote, LeaseId, Noted, Record
 from worker.store.memory import MemoryStore
 
@@ -147,6 +147,67 @@ def test_while_the_store_is_away_nothing_is_forgotten(
     assert set(recorder.record("crm", mine)) == {"job 1"}
     assert store.asked == [{1: ["job 1"], 2: ["job 2"]}] * 3
     assert set(recorder.record("crm", other)) == {"job 2"}
+
+
+def test_a_break_while_answers_are_taken_loses_none(
+    recorder: Recorder, store: Written, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = begun(recorder, 1), begun(recorder, 2)
+    clock.now += RECORD_EVERY
+
+    def breaks() -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "take", breaks)
+        with pytest.raises(MemoryError):
+            recorder.record("crm", mine)
+
+    assert set(recorder.record("crm", mine)) == {"job 1"}
+    assert store.asked == [{1: ["job 1"], 2: ["job 2"]}]
+
+
+def test_jobs_that_were_recorded_are_told_though_a_failure_followed(
+    recorder: Recorder, store: Written, clock: Seconds
+) -> None:
+    mine, other = begun(recorder, 1), begun(recorder, 2)
+    clock.now += RECORD_EVERY
+    recorder.record("crm", mine)
+    other.add([returned("later")])
+    store.lost.add(LeaseId(2))
+
+    with pytest.raises(LeaseLost):
+        recorder.record("crm", other)
+    assert set(recorder.end("crm", other)) == {"job 2"}
+
+
+def test_what_is_much_does_not_go_along(recorder: Recorder, store: Written, clock: Seconds) -> None:
+    mine, much, little = (begun(recorder, lease) for lease in (1, 2, 3))
+    much.add([returned("much")] * MOST_ALONG)
+    clock.now += RECORD_EVERY
+
+    recorder.record("crm", mine)
+    assert store.asked == [{1: ["job 1"]}]
+    recorder.record("crm", much)
+    assert set(store.asked[1]) == {2, 3}
+    assert set(recorder.record("crm", little)) == {"job 3"}
+
+
+def test_what_was_told_while_others_were_written_is_no_younger_for_it(
+    recorder: Recorder, store: Written, clock: Seconds
+) -> None:
+    mine = begun(recorder, 1)
+    record = store.record_many
+
+    def slow(records: Sequence[Record]) -> Sequence[Noted | LeaseLost]:
+        mine.add([returned("meanwhile")])
+        clock.now += RECORD_EVERY + ALONG_AFTER
+        return record(records)
+
+    store.record_many = slow  # type: ignore[method-assign]
+    recorder.record("crm", mine)
+
+    assert recorder.is_due(mine)
 
 
 def test_what_was_given_back_goes_before_what_came_later(
