@@ -85,10 +85,9 @@ class Answers:
         with self._lock:
             return not self._kept.returned and self._out is None
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether recording any of it failed."""
-        return self._error is not None
+    def is_due(self, now: float) -> bool:
+        """Whether there is a failure to be told, or some were kept for long and nobody has them."""
+        return self._error is not None or (self._out is None and now - self.since > RECORD_EVERY)
 
     def take(self) -> Record | None:
         """What is kept, as a record; None where it is nothing. It comes back or is settled."""
@@ -154,8 +153,8 @@ class Recorder:
         return answers.jobs()
 
     def is_due(self, answers: Answers) -> bool:
-        """Whether these were kept for long enough, or there is a failure to be told."""
-        return answers.has_failed or self._clock() - answers.since > RECORD_EVERY
+        """Whether it is time to record these."""
+        return answers.is_due(self._clock())
 
     def record(self, target: str, answers: Answers) -> Collection[JobId]:
         """Write what is kept; the jobs that may have ended with what was recorded by now.

@@ -226,7 +226,8 @@ def test_who_ends_waits_for_what_another_thread_has_on_its_way(
     recorder: Recorder, store: Written, clock: Seconds
 ) -> None:
     mine, other = begun(recorder, 1), begun(recorder, 2)
-    clock.now += RECORD_EVERY
+    clock.now += RECORD_EVERY + ALONG_AFTER
+    assert recorder.is_due(other)
     store.may_answer.clear()
     told: list[Any] = []
     first = Thread(target=lambda: recorder.record("crm", mine), daemon=True)
@@ -234,6 +235,8 @@ def test_who_ends_waits_for_what_another_thread_has_on_its_way(
 
     first.start()
     assert store.is_asked.wait(20)
+    # In the midst of a claim nobody waits for it.
+    assert not recorder.is_due(other)
     second.start()
     second.join(0.2)
     assert second.is_alive()
