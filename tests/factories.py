@@ -33,6 +33,16 @@ class Clock:
         return self.moment
 
 
+class Seconds:
+    """A clock of our own, in seconds, that stands still until a test moves it on."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """The moment it shows."""
+        return self.now
+
+
 def some_id() -> JobId:
     """An id that no other job has."""
     return JobId(str(uuid4()))

@@ -175,11 +175,7 @@ class Recorder:
         some = [*asked, *self._others(target, asked, now)]
         try:
             taken = [(one, record) for one in some if (record := one.take()) is not None]
-            # Nothing is left where others had it on their way, for which we have waited.
-            records = [record for _, record in taken]
-            told = (
-                together(self._store.record_many, records, unless=StoreUnavailable) if taken else ()
-            )
+            told = self._write([record for _, record in taken])
         except BaseException:
             for one in some:
                 one.give_back()

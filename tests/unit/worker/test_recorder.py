@@ -1,13 +1,12 @@
 """What calls were told is recorded for all threads of a process at once."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from tests.factories import Clock
+from tests.factories import SECOND, Clock, Seconds
 from worker.batch import Batch, Returned
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.insisting import Insistence
@@ -15,8 +14,6 @@ from worker.job import JobId
 from worker.recorder import ALONG_AFTER, MOST_ALONG, RECORD_EVERY, Answers, Recorder
 from worker.store.base import CallNote, LeaseId, Noted, Record
 from worker.store.memory import MemoryStore
-
-SECOND = timedelta(seconds=1)
 
 
 class Written(MemoryStore):
@@ -50,15 +47,6 @@ class Written(MemoryStore):
             else Noted(tuple(two.batch.job for two in one.returned))
             for one in records
         ]
-
-
-class Seconds:
-    """A clock of our own."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -135,6 +123,8 @@ def test_a_failure_is_told_to_the_thread_whose_answers_they_were(
     assert recorder.is_due(other)
     with pytest.raises(LeaseLost if loses == "lost" else ValueError):
         recorder.record("crm", other)
+    # What could not be written together was tried one by one.
+    assert list(map(len, store.asked)) == ([2] if loses == "lost" else [2, 1, 1])
 
 
 def test_while_the_store_is_away_nothing_is_forgotten(
@@ -194,7 +184,7 @@ def test_what_is_much_does_not_go_along(recorder: Recorder, store: Written, cloc
 
 
 def test_what_was_told_while_others_were_written_is_no_younger_for_it(
-    recorder: Recorder, store: Written, clock: Seconds
+    recorder: Recorder, store: Written, clock: Seconds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = begun(recorder, 1)
     record = store.record_many
@@ -204,7 +194,7 @@ def test_what_was_told_while_others_were_written_is_no_younger_for_it(
         clock.now += RECORD_EVERY + ALONG_AFTER
         return record(records)
 
-    store.record_many = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "record_many", slow)
     recorder.record("crm", mine)
 
     assert recorder.is_due(mine)

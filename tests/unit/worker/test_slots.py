@@ -4,16 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.factories import Seconds
 from worker.slots import KEPT_FOR_CONTROL, REMEMBERED, Slot, Slots, Turned
-
-
-class Seconds:
-    """A clock that a test moves on."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from tests.factories import Clock
+from tests.factories import Clock, Seconds
 from worker.errors import StoreUnavailable
 from worker.job import JobId
 from worker.store.base import LeaseId, Renewed
@@ -35,15 +35,6 @@ class Asked(MemoryStore):
             lease: Renewed(frozenset({JobId(f"job of {lease}")}), has_protected=self.has_protected)
             for lease in leases
         }
-
-
-class Seconds:
-    """A clock of our own."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
