@@ -50,7 +50,9 @@ def decode(body: str | bytes) -> Any:
     if len(body) > MAX_MESSAGE_BYTES:
         return _unreadable("too_large", f"a message is at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        value = _read_numbers(body) if isinstance(body, str) else None
+        # As it was sent it is text; a transport gives bytes.
+        text = body.decode("ascii") if isinstance(body, bytes) and body.isascii() else body
+        value = _read_numbers(text) if isinstance(text, str) else None
         value = _read(body) if value is None else value
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
-from kombu import Message
+from kombu import Connection, Message
 
 from api_adapters.base import Integers
 from worker.quiet import MAX_MESSAGE_BYTES, UNREADABLE, QuietRequest, Shown, decode, describe
@@ -83,9 +83,10 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_whatever_stands_in_a_body_numbers_are_read_as_everybody_reads_them(between: str) -> None:
     for body in (between, f'[[], {{"items": [{between}]}}, {{}}]', f"[[], {{{between}]}}, {{}}]"):
-        read, plainly = decode(body), read_plainly(body)
-        if UNREADABLE not in repr(read):
-            assert repr(read) == repr(plainly)
+        for sent in (body, body.encode()):
+            read, plainly = decode(sent), read_plainly(body)
+            if UNREADABLE not in repr(read):
+                assert repr(read) == repr(plainly)
 
 
 def as_sent(numbers: list[int]) -> str:
@@ -110,16 +111,26 @@ def test_numbers_keep_their_digits(numbers: list[int]) -> None:
         '[[], {"items":[], "x\\"items": [1,2]}, {}]',
         '[{"a":1},{"items":[]},{"items": [1,2]}, {}]',
         '[{"items": [1]}, {}]',
+        '[[], {"requested_by": "Ü", "items": [1,2]}, {}]',
     ],
 )
 def test_numbers_stay_where_they_stand(body: str) -> None:
-    assert decode(body) == json.loads(body)
+    read = json.loads(body)
+    assert decode(body) == read
+    assert decode(body.encode()) == read
+    assert decode(body.encode("utf-16")) == read
 
 
 def test_numbers_of_a_large_job_are_not_written_again() -> None:
-    _, arguments, _ = decode(as_sent([7, 10, 2**70]))
+    payload = {"body": as_sent([7, 10, 2**70]), "properties": {"delivery_tag": "1"}}
+    # As a worker takes it from Redis, with the body in bytes again.
+    with Connection("memory://") as connection, connection.channel() as channel:
+        taken = channel.Message(payload, channel=channel)
+
+    _, arguments, _ = decode(taken.body)
 
     assert isinstance(arguments["items"], Integers)
+    assert arguments["items"].digits == ["7", "10", str(2**70)]
 
 
 @pytest.mark.parametrize(
