@@ -9,6 +9,7 @@ doubt and bells are explained in the README under "Why it is built so".
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from math import ceil
 from typing import Any, NewType, Protocol
 
@@ -195,12 +196,22 @@ class Appetite:
         less = self.spread * (1 - (number + 1) / hands)
         return replace(self, calls=max(1, round(self.calls * (1 - less))))
 
+    def share_of(self, items: int, company: int | None) -> Fraction | int:
+        """How much of its calls a batch takes, in items: one with little company takes more.
+
+        >>> wanted = Appetite(call_items=100, calls=10, places=8, least=2)
+        >>> [str(wanted.share_of(7, company)) for company in (None, 1, 3, 50)]
+        ['7', '100', '100/3', '7']
+        """
+        return items if company is None else max(items, Fraction(self.call_items, company))
+
     def expected_end(
-        self, now: datetime, items: int, call_time: timedelta | None
+        self, now: datetime, items: Fraction | int, call_time: timedelta | None
     ) -> datetime | None:
         """When the calls of so many items will have been made, one after the other.
 
-        None where nobody knows how long one takes.
+        What a batch takes of a call counts as items. None where nobody knows how
+        long one takes.
         """
         return None if call_time is None else now + ceil(items / self.call_items) * call_time
 

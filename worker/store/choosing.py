@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -116,7 +117,7 @@ def ready_batches(
     calls = hands * wanted.calls
     rows = _ready_rows(tx, target, fingerprint, now, calls + 1)
     room = calls * wanted.call_items
-    if len(rows) == calls + 1 and sum(row.open_items for row in rows) <= room:
+    if len(rows) == calls + 1 and taken_of_calls(rows, wanted) <= room:
         return _ready_rows(tx, target, fingerprint, now, min(room + 1, MOST_BATCHES))
     return rows
 
@@ -166,14 +167,20 @@ def _ready_of_turn(*, has_lateral: bool) -> Any:
 
 def take_some(ready: Sequence[Row[Any]], wanted: Appetite) -> Sequence[Row[Any]]:
     """The first of them that fill the wanted calls; one at least."""
-    room = wanted.calls * wanted.call_items
+    room: Fraction | int = wanted.calls * wanted.call_items
     taken: list[Row[Any]] = []
     for row in ready:
-        if taken and row.open_items > room:
+        share = wanted.share_of(row.open_items, row.company)
+        if taken and share > room:
             break
         taken.append(row)
-        room -= row.open_items
+        room -= share
     return taken
+
+
+def taken_of_calls(ready: Sequence[Row[Any]], wanted: Appetite) -> Fraction | int:
+    """How much of calls some ready batches take, in items."""
+    return sum(wanted.share_of(row.open_items, row.company) for row in ready)
 
 
 def until_ready(tx: Tx, target: str, fingerprint: str, now: datetime) -> timedelta | None:

@@ -24,6 +24,7 @@ from worker.store.choosing import (
     ready_batches,
     seen,
     take_some,
+    taken_of_calls,
     until_ready,
 )
 from worker.store.gathering import gathers
@@ -125,7 +126,8 @@ def claim(
     taken = [one for share in shares for one in share]
     new = {"target": target, "holder": holder, "until": now + lasting, "lasting": lasting}
     given = [
-        new | {"expected_end": wanted.expected_end(now, _open_items(share), row.call_time)}
+        new
+        | {"expected_end": wanted.expected_end(now, taken_of_calls(share, wanted), row.call_time)}
         for share in shares
     ]
     names = tx.execute(_NEW_LEASES, given).scalars().all()
@@ -168,11 +170,6 @@ def _shares(
         shares.append(take_some(ready, wanted.of_hand(len(shares), hands=hands)))
         ready = ready[len(shares[-1]) :]
     return shares
-
-
-def _open_items(share: Sequence[Row[Any]]) -> int:
-    """How many items of some ready batches are to be sent."""
-    return sum(row.open_items for row in share)
 
 
 def with_items(tx: Tx, taken: Taken) -> list[Claim]:

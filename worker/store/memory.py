@@ -511,7 +511,8 @@ class MemoryStore(Store):
             chosen = [one for one in chosen if one[0].job.id not in stopped]
             if not chosen:
                 return Busy(timedelta())
-            items = sum(row.batch.open_items for _, row in chosen)
+            parts = (row.batch for _, row in chosen)
+            items = sum(wants.share_of(one.open_items, one.company) for one in parts)
             lease = take(
                 self._rows,
                 chosen,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from worker.batch import BatchState
 from worker.store.base import Appetite, CallNote, LeaseId
@@ -14,12 +15,12 @@ MAX_CLAIMED_BATCHES = 2_000
 
 def choose(jobs: Sequence[JobRow], wants: Appetite, now: datetime) -> list[tuple[JobRow, BatchRow]]:
     """The due batches of these jobs in turn, until the appetite is stilled."""
-    capacity = wants.calls * wants.call_items
+    capacity: Fraction | int = wants.calls * wants.call_items
     chosen: list[tuple[JobRow, BatchRow]] = []
     for job in jobs:
         due = (row for row in job.batches.values() if row.is_due(now))
         for row in sorted(due, key=lambda row: (row.not_before, row.batch.first)):
-            capacity -= row.batch.open_items
+            capacity -= wants.share_of(row.batch.open_items, row.batch.company)
             if chosen and (capacity < 0 or len(chosen) == MAX_CLAIMED_BATCHES):
                 return chosen
             chosen.append((job, row))

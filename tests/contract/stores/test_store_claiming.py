@@ -18,7 +18,7 @@ from tests.factories import (
     keys,
     positions,
 )
-from worker.batch import give_back
+from worker.batch import Returned, give_back
 from worker.errors import LeaseLost
 from worker.item import Mark
 from worker.store.base import (
@@ -586,3 +586,25 @@ def test_a_later_claim_of_the_same_worker_leaves_the_bell_unanswered(
 
     assert not again.bells
     assert not store.may_ring("crm")
+def test_what_may_have_little_company_takes_as_much_of_the_calls(
+    store: Store, steps: Steps
+) -> None:
+    steps.running(["first", *keys(24)], size=1)
+    known = steps.claim(appetite(call_items=1))
+    store.record(known.lease, [], call=CallNote(SECOND, answered=True))
+    steps.record(known)
+    claim = steps.claim(appetite(call_items=100))
+    companies = [1] * 16 + [2] * 8
+    less = zip(claim.batches, companies, strict=True)
+    store.record(claim.lease, [Returned(replace(one.batch, company=most)) for one, most in less])
+    wants = replace(appetite(call_items=10, calls=4, places=6), least=4)
+
+    # As many calls as are wanted, and not as many items.
+    assert len(steps.claim(wants).batches) == 4
+    assert len(steps.claim(replace(wants, calls=3, least=3)).batches) == 3
+    # An even share of nine alone and eight in pairs; seven calls are undone.
+    slow = replace(wants, calls=20, least=1, is_slow=True)
+    assert len(steps.claim(slow).batches) == 4
+    assert [len(steps.claim(wants).batches) for _ in range(3)] == [4, 7, 2]
+
+
