@@ -87,6 +87,8 @@ class Hand:
     answers: Answers
     #: The target wants rest: nothing more of this claim is sent.
     is_halted: bool = False
+    #: Jobs that it has stopped: what another thread looked at may be older than that.
+    stopped: frozenset[JobId] = frozenset()
     #: Its calls so far.
     calls: int = 0
 
@@ -217,7 +219,7 @@ class Deleter:
     @staticmethod
     def _heed_wishes(hand: Hand, seen: Renewed, now: float) -> None:
         """What is known from now on of what may be sent."""
-        hand.running, hand.looked_at = seen.running, now
+        hand.running, hand.looked_at = seen.running - hand.stopped, now
         hand.protected, hand.has_protected = seen.protected, seen.has_protected
 
     def _send(self, hand: Hand, call: Sequence[Claimed], done: Slice) -> None:
@@ -329,6 +331,7 @@ class Deleter:
         jobs = {one.batch.job for one in call}
         for job in jobs:
             self._insist(partial(self._store.stop, job, reason=reason))
+        hand.stopped |= jobs
         hand.running -= jobs
 
     def _record(self, hand: Hand, done: Slice) -> None:

@@ -566,6 +566,27 @@ def test_other_calls_of_the_same_claim_are_not_sent_for_a_stopped_job(house: Hou
     assert {told[f"k{n}"] for n in range(4, 40)} == {"skipped/none"}
 
 
+def test_a_job_that_is_stopped_stays_so_whatever_another_thread_saw_before(house: House) -> None:
+    house.adapter.on_call = lambda: house.clock.advance(SECOND * 0.4)
+    quicken(house)
+    house.chance = 0
+    job = house.submitted(keys(100))
+    takes = iter([0.3, 0.0])
+    is_over = iter([False, True])
+
+    def others_work_meanwhile() -> None:
+        house.adapter.on_call = lambda: house.clock.advance(SECOND * next(takes))
+        house.executor.run("crm", is_over=lambda: next(is_over), is_ending=lambda: False)
+        house.clock.advance(SECOND * 0.1)
+
+    house.adapter.on_call = others_work_meanwhile
+    house.adapter.will(*[house.adapter.answer] * 2, Hopeless("no permission"))
+    house.work_off()
+
+    assert len(house.adapter.calls) == 3
+    assert house.state(job) is JobState.STOPPED
+
+
 def test_a_wrong_login_closes_the_target_and_its_jobs_wait(house: House) -> None:
     quicken(house)
     house.adapter.will(
