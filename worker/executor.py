@@ -169,6 +169,7 @@ class Executor:
             hand = self._claim(target, wish)
             if isinstance(hand, Busy) and hand.wait is not None and hand.wait <= LONGEST_MOMENT:
                 # Going away and coming back with the next look takes longer.
+                has_answered = has_answered or hand.is_answered
                 vigil = self._wait(target.name, hand, owes=not has_answered)
                 if vigil is None:
                     return

@@ -282,6 +282,8 @@ class Busy:
     wait: timedelta | None = None
     #: Whether it is ready, and waits for more with which it shares a call.
     is_gathering: bool = False
+    #: Whether the bell was answered all the same, by the claim of another hand.
+    is_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -733,7 +735,8 @@ class Store(Protocol):
         others why there was nothing, as far as was seen. What they take together
         is what they would take one after the other, but whoever else works on the
         target waits for them once. Where several jobs have something ready, which
-        take turns, or a key is protected, one of the hands takes something.
+        take turns, or a key is protected, one of the hands takes something, and the
+        others may come again at once while there is more and a place is free.
 
         Unless one `is_sure` that some are ready, a store that would have to
         wait for others looks first whether it is worth it.

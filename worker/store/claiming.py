@@ -52,6 +52,8 @@ class Taken:
     claims: Sequence[tuple[Claim, Sequence[Row[Any]]]]
     #: The places in them that must stay, as (job, position); None if no key must.
     kept: set[tuple[int, int]] | None
+    #: What hands are told for whom there was none.
+    others: Busy
 
 
 def lock_target(tx: Tx, target: str) -> Row[Any]:
@@ -156,7 +158,10 @@ def claim(
         has_protected=kept is not None,
     )
     others = [replace(first, lease=LeaseId(name), bells=0) for name in names[1:]]
-    return Taken(list(zip([first, *others], shares, strict=True)), kept)
+    # Jobs that take turns are claimed of one after the other: the next is soon to be had.
+    is_next = is_more and live + len(shares) < wanted.places
+    told = Busy(timedelta(), is_answered=answers_bell) if is_next else Busy()
+    return Taken(list(zip([first, *others], shares, strict=True)), kept, told)
 
 
 def _shares(

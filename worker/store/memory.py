@@ -465,7 +465,9 @@ class MemoryStore(Store):
             row.rung_at = now if bells else row.rung_at
             claims = [replace(one, is_more=is_more) for one in claims]
             claims[0] = replace(claims[0], bells=bells)
-        return [*claims, *[Busy()] * (hands - len(claims))]
+            is_next = is_more and live < wants.places
+            told = Busy(timedelta(), is_answered=answers_bell) if is_next else Busy()
+        return [*claims, *[told] * (hands - len(claims))]
 
     def _is_one_job(self, target: str, fingerprint: str, now: datetime) -> bool:
         """Whether no two jobs of a target have batches that may be claimed."""

@@ -288,7 +288,7 @@ class SqlStore(Store):
         # Items never change, and what is open of them only the leases do.
         with self._peek() as tx:
             claims = claiming.with_items(tx, taken)
-        return [*claims, *[Busy()] * (hands - len(claims))]
+        return [*claims, *[taken.others] * (hands - len(claims))]
 
     def see(self, leases: Collection[LeaseId]) -> Mapping[LeaseId, Renewed]:
         with self._peek() as tx:

@@ -330,7 +330,9 @@ def test_the_appetite_is_given_the_time_of_a_call(store: Store, steps: Steps) ->
     assert set(told) == {SECOND}
 
 
-def claim_many(store: Store, wants: Appetite, *, hands: int) -> Sequence[Claim | Busy]:
+def claim_many(
+    store: Store, wants: Appetite, *, hands: int, answers_bell: bool = False
+) -> Sequence[Claim | Busy]:
     return store.claim_many(
         "crm",
         hands=hands,
@@ -338,6 +340,7 @@ def claim_many(store: Store, wants: Appetite, *, hands: int) -> Sequence[Claim |
         holder="w1",
         lasting=MINUTE,
         appetite=lambda _: wants,
+        answers_bell=answers_bell,
     )
 
 
@@ -393,12 +396,19 @@ def test_where_jobs_take_turns_one_hand_takes_something(store: Store, steps: Ste
     big, small = steps.running(400), steps.running(["small"])
     wants = appetite(call_items=10, calls=2, places=4)
 
-    first, *others = claim_many(store, wants, hands=4)
+    first, *others = claim_many(store, wants, hands=4, answers_bell=True)
 
     assert isinstance(first, Claim)
     assert {one.batch.job for one in first.batches} == {big}
-    assert others == [Busy()] * 3
+    # The others may come at once, while there is more and a place is free.
+    assert others == [Busy(timedelta(), is_answered=True)] * 3
     assert steps.claim(wants).batches[0].batch.job == small
+    # All places but two are taken by now.
+    assert [isinstance(one, Claim) for one in claim_many(store, wants, hands=3)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_where_keys_are_protected_one_hand_takes_something(store: Store, steps: Steps) -> None:
@@ -576,16 +586,6 @@ def test_a_claim_takes_at_most_two_thousand_batches(steps: Steps) -> None:
     assert len(steps.claim(appetite(call_items=5_000)).batches) == 10
 
 
-def test_a_later_claim_of_the_same_worker_leaves_the_bell_unanswered(
-    store: Store, steps: Steps
-) -> None:
-    steps.running(30)
-    assert steps.claim(appetite(call_items=10, calls=1)).bells
-
-    again = steps.claim(appetite(call_items=10, calls=1), answers_bell=False)
-
-    assert not again.bells
-    assert not store.may_ring("crm")
 def test_what_may_have_little_company_takes_as_much_of_the_calls(
     store: Store, steps: Steps
 ) -> None:
@@ -608,3 +608,13 @@ def test_what_may_have_little_company_takes_as_much_of_the_calls(
     assert [len(steps.claim(wants).batches) for _ in range(3)] == [4, 7, 2]
 
 
+def test_a_later_claim_of_the_same_worker_leaves_the_bell_unanswered(
+    store: Store, steps: Steps
+) -> None:
+    steps.running(30)
+    assert steps.claim(appetite(call_items=10, calls=1)).bells
+
+    again = steps.claim(appetite(call_items=10, calls=1), answers_bell=False)
+
+    assert not again.bells
+    assert not store.may_ring("crm")

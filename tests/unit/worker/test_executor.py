@@ -23,7 +23,7 @@ from tests.fakes import (
 from worker.errors import LeaseLost, StoreUnavailable
 from worker.job import JobId, JobState
 from worker.slots import Slot, Slots
-from worker.store.base import Noted, Record, Who
+from worker.store.base import Busy, Claim, Noted, Record, Who
 
 
 @pytest.fixture
@@ -564,6 +564,25 @@ def test_other_calls_of_the_same_claim_are_not_sent_for_a_stopped_job(house: Hou
     told = house.told(job)
     assert [told[f"k{n}"] for n in range(4)] == ["unknown/none"] * 4
     assert {told[f"k{n}"] for n in range(4, 40)} == {"skipped/none"}
+
+
+def test_a_bell_that_another_claim_has_answered_is_not_answered_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.submitted(keys(4))
+    claim_many = house.store.claim_many
+    answering: list[bool] = []
+
+    def first_none(target: str, **given: Any) -> Sequence[Claim | Busy]:
+        answering.append(given["answers_bell"])
+        if len(answering) == 1:
+            return [Busy(timedelta(), is_answered=True)]
+        return claim_many(target, **given)
+
+    monkeypatch.setattr(house.store, "claim_many", first_none)
+    house.work_off()
+
+    assert answering[:2] == [True, False]
 
 
 def test_a_job_that_is_stopped_stays_so_whatever_another_thread_saw_before(house: House) -> None:
