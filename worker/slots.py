@@ -11,6 +11,9 @@ from threading import Lock
 
 #: Slots that are never used for batches, so that control is never held up.
 KEPT_FOR_CONTROL = 2
+#: Of so many or more one is never used by a target that has others: what it is called
+#: with may hang, and a target that works well must not wait for it.
+ENOUGH_TO_SPARE = 8
 #: A target whose bell came to this process within so many seconds counts as
 #: waiting. A lost bell is rung again by the look after five seconds and a bit.
 REMEMBERED = 10.0
@@ -61,7 +64,8 @@ class Slots:
     """Shared by the threads of one process.
 
     One target gets at most half of the slots while another's bell was heard of
-    late, so that a slow target never holds a quick one.
+    late, and of many never the last one, so that a slow target never holds a
+    quick one.
 
     Nor does it get more than are of use: threads of one process share one
     processor, and those that need it more than they wait for the backend only
@@ -212,6 +216,8 @@ class Slots:
         self._heard[target] = self._clock()
         others = self._heard_of_late() - {target}
         most = max(1, self._room // 2) if others else self._room
+        if self._room >= ENOUGH_TO_SPARE:
+            kept = kept + 1 if self._busy[target] else 0
         room = max(1, self._room - kept)
         return self._busy.total() < room and self._busy[target] < most
 

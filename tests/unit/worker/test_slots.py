@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.factories import Seconds
-from worker.slots import KEPT_FOR_CONTROL, REMEMBERED, Slot, Slots, Turned
+from worker.slots import ENOUGH_TO_SPARE, KEPT_FOR_CONTROL, REMEMBERED, Slot, Slots, Turned
 
 
 @pytest.fixture
@@ -26,9 +26,26 @@ def enter(held: ExitStack, slots: Slots, target: str, times: int = 1) -> list[bo
 def test_two_slots_are_kept_for_control(clock: Seconds, held: ExitStack) -> None:
     slots = Slots(10, clock=clock)
 
-    granted = enter(held, slots, "crm", 10)
+    granted = [enter(held, slots, name, 1) for name in ("crm", "erp")]
+    granted += [enter(held, slots, f"target {number}", 1) for number in range(10)]
 
-    assert granted.count(True) == 10 - KEPT_FOR_CONTROL
+    assert granted.count([True]) == 10 - KEPT_FOR_CONTROL
+
+
+def test_one_of_many_slots_is_kept_for_a_target_that_has_none(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(ENOUGH_TO_SPARE + KEPT_FOR_CONTROL, clock=clock)
+
+    assert enter(held, slots, "slow", 10).count(True) == ENOUGH_TO_SPARE - 1
+    clock.now += REMEMBERED
+    assert enter(held, slots, "quick", 2) == [True, False]
+
+
+def test_of_few_slots_none_is_kept(clock: Seconds, held: ExitStack) -> None:
+    slots = Slots(ENOUGH_TO_SPARE + KEPT_FOR_CONTROL - 1, clock=clock)
+
+    assert enter(held, slots, "slow", 10).count(True) == ENOUGH_TO_SPARE - 1
 
 
 def test_a_slot_is_free_again_after_its_slice(clock: Seconds) -> None:
@@ -48,7 +65,7 @@ def test_a_target_gets_half_while_another_waits(clock: Seconds, held: ExitStack)
         pass
 
     assert enter(held, slots, "crm", 10).count(True) == 4
-    assert enter(held, slots, "other", 10).count(True) == 4
+    assert enter(held, slots, "other", 10).count(True) == 3
 
 
 def test_one_that_was_heard_long_ago_does_not_wait(clock: Seconds, held: ExitStack) -> None:
@@ -57,7 +74,7 @@ def test_one_that_was_heard_long_ago_does_not_wait(clock: Seconds, held: ExitSta
         pass
     clock.now += REMEMBERED
 
-    assert enter(held, slots, "crm", 10).count(True) == 8
+    assert enter(held, slots, "crm", 10).count(True) == 7
 
 
 def work(held: ExitStack, slots: Slots, target: str, times: int) -> list[Slot | Turned]:
@@ -92,12 +109,12 @@ def at_work(found: list[Slot | Turned]) -> list[Slot]:
     return [one for one in found if isinstance(one, Slot)]
 
 
-def test_a_target_of_which_nothing_is_known_gets_every_slot(
+def test_a_target_of_which_nothing_is_known_gets_every_slot_but_one(
     clock: Seconds, held: ExitStack
 ) -> None:
     found = work(held, Slots(10, clock=clock), "crm", 10)
 
-    assert len(at_work(found)) == 10 - KEPT_FOR_CONTROL
+    assert len(at_work(found)) == 10 - KEPT_FOR_CONTROL - 1
     assert found[-1] is Turned.FULL
 
 
@@ -129,7 +146,7 @@ def test_a_backend_that_becomes_slow_gets_more_slices(clock: Seconds, held: Exit
     for _ in range(20):
         assert first.goes_on(calls=100, lasting=1, working=0.1)
 
-    assert len(at_work(work(held, slots, "crm", 9))) == 7
+    assert len(at_work(work(held, slots, "crm", 9))) == 6
 
 
 def test_a_slice_that_left_gives_its_place_back_once(clock: Seconds, held: ExitStack) -> None:
@@ -288,6 +305,28 @@ def test_whoever_finds_items_and_was_refused_gets_the_next_slot(
     assert enter(held, slots, "crm") == [True]
 
     assert not slots.has_others("crm")
+
+
+def test_whoever_finds_items_and_was_refused_gets_the_next_of_many_slots(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(KEPT_FOR_CONTROL + ENOUGH_TO_SPARE, clock=clock)
+    with ExitStack() as before:
+        assert len(at_work(work(before, slots, "crm", 9))) == ENOUGH_TO_SPARE - 1
+        assert enter(held, slots, "crm") == [False]
+    assert len(at_work(work(held, slots, "crm", 9))) == ENOUGH_TO_SPARE - 2
+
+    assert enter(held, slots, "crm") == [True]
+
+
+def test_a_find_that_was_refused_keeps_no_target_from_the_last_of_many_slots(
+    clock: Seconds, held: ExitStack
+) -> None:
+    slots = Slots(KEPT_FOR_CONTROL + ENOUGH_TO_SPARE, clock=clock)
+    work(held, slots, "crm", 9)
+    assert enter(held, slots, "crm") == [False]
+
+    assert len(at_work(work(held, slots, "erp", 2))) == 1
 
 
 def test_a_find_takes_no_place_from_those_who_delete(clock: Seconds, held: ExitStack) -> None:
