@@ -57,10 +57,15 @@ class Crew:
 
     def call(self, count: int) -> None:
         """Start so many; those for whom there is no slot end at once."""
-        started = [Thread(target=self._run, name="crew", daemon=True) for _ in range(count)]
-        self._threads += started
-        for thread in started:
-            thread.start()
+        for _ in range(count):
+            thread = Thread(target=self._run, name="crew", daemon=True)
+            try:
+                thread.start()
+            # The system gives no more: those that are there work on.
+            except RuntimeError as error:
+                log.warning("crew.few", extra={"target": self._target, "cause": str(error)})
+                return
+            self._threads.append(thread)
 
     def _run(self) -> None:
         try:

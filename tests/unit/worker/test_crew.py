@@ -1,6 +1,6 @@
 """Threads that work beside a slice: in slots of their process, and never longer than it."""
 
-from threading import Event, Semaphore
+from threading import Event, Semaphore, Thread
 
 import pytest
 
@@ -65,6 +65,26 @@ def test_who_leaves_waits_for_the_crew() -> None:
 
     assert ended.is_set()
     assert len(crew.done) == 1
+
+
+def test_threads_that_cannot_start_cost_nobody_his_claim(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    started: list[Thread] = []
+    start = Thread.start
+
+    def few(thread: Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(Thread, "start", few)
+    with Crew("crm", Slots(9), work=lambda place: Slice(), has_left=nobody) as crew:
+        crew.call(3)
+
+    assert len(crew.done) == 1
+    assert "crew.few" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("away"), ValueError("item 7")])
