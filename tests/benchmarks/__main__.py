@@ -23,7 +23,7 @@ from tests.benchmarks.parts.sizes import sizes
 from tests.benchmarks.parts.small_jobs import beside, crowd, single
 from tests.benchmarks.parts.stored import stored
 from tests.benchmarks.parts.tables import tables
-from tests.benchmarks.pictures import draw
+from tests.benchmarks.pictures import draw, has_all
 from tests.benchmarks.report import as_text, write_json
 from tests.benchmarks.table import TABLE
 from tests.postgres import PostgresqlServer, programs
@@ -63,7 +63,7 @@ def main() -> int:
             # After each, since what was seen so far took long to see.
             rows = _tell(given, bench)
         if given.pictures is not None:
-            draw(bench.figures, given.pictures)
+            _draw(given, bench)
     finally:
         postgresql.remove()
     print(as_text(rows))  # noqa: T201
@@ -85,6 +85,14 @@ def _measure(name: str, bench: Bench) -> list[str]:
     return []
 
 
+def _draw(given: argparse.Namespace, bench: Bench) -> None:
+    """Draw, but never over the pictures of a whole run what a smaller one saw."""
+    if given.scale == 1 and has_all(bench.figures):
+        draw(bench.figures, given.pictures)
+    else:
+        say("no pictures: not every size of everybody was measured in whole")
+
+
 def _tell(given: argparse.Namespace, bench: Bench) -> list[Judged]:
     """Judge and write down what was seen."""
     rows = [judge(bar, bench.figures) for bar in TABLE if bar.part in given.only]
@@ -99,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="how often each part is repeated")
     parser.add_argument("--workers", type=int, default=2, help="processes of ours, one a core")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
-    parser.add_argument("--pictures", type=Path, help="draw what `sizes` saw into this folder")
+    parser.add_argument("--pictures", type=Path, help="draw what a whole `sizes` saw here")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write it")
     return parser
 

@@ -27,10 +27,15 @@ STYLE = Style(
 )
 
 
+def has_all(figures: Figures) -> bool:
+    """Whether every size of every contestant was seen."""
+    return all(_speed(figures, items, name) for items in SIZES for name in CONTESTANTS.values())
+
+
 def draw(figures: Figures, folder: Path) -> None:
     """Write `throughput.svg` and `memory.svg`; medians of what was seen of each size."""
     throughput = _picture("Items a second, calls of 100, no latency (both axes logarithmic)")
-    memory = _picture("Most memory of one process, MiB (both axes logarithmic)")
+    memory = _picture("Most memory of a worker's process or the submitter, MiB (both logarithmic)")
     for shown, name in CONTESTANTS.items():
         throughput.add(shown, [_speed(figures, items, name) for items in SIZES])
         memory.add(shown, [_memory(figures, items, name) for items in SIZES])

@@ -15,7 +15,7 @@ DELETE_URL = "BENCH_DELETE_URL"
 #: A SQLite file for outcomes.
 DATABASE = "BENCH_DATABASE"
 
-#: Calls at once: as many as dramatiq's threads, and as our target takes.
+#: Calls at once of the bare loop: as many as dramatiq's threads, and as our target takes.
 IN_FLIGHT = 16
 
 _HERE = "tests.benchmarks.peers"
