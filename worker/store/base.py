@@ -203,7 +203,10 @@ class Appetite:
         >>> [str(wanted.share_of(7, company)) for company in (None, 1, 3, 50)]
         ['7', '100', '100/3', '7']
         """
-        return items if company is None else max(items, Fraction(self.call_items, company))
+        if company is None:
+            return items
+        share = Fraction(self.call_items, company)
+        return share if share > items else items
 
     def expected_end(
         self, now: datetime, items: Fraction | int, call_time: timedelta | None
