@@ -11,9 +11,9 @@ from threading import Lock
 
 #: Slots that are never used for batches, so that control is never held up.
 KEPT_FOR_CONTROL = 2
-#: Of so many or more one is never used by a target that has others: what it is called
-#: with may hang, and a target that works well must not wait for it.
-ENOUGH_TO_SPARE = 8
+#: Of so many others this is never used by a target that has some: its calls may
+#: hang, and a target that works well must not wait for them.
+ENOUGH_TO_SPARE, KEPT_FOR_OTHERS = 8, 1
 #: A target whose bell came to this process within so many seconds counts as
 #: waiting. A lost bell is rung again by the look after five seconds and a bit.
 REMEMBERED = 10.0
@@ -217,7 +217,7 @@ class Slots:
         others = self._heard_of_late() - {target}
         most = max(1, self._room // 2) if others else self._room
         if self._room >= ENOUGH_TO_SPARE:
-            kept = kept + 1 if self._busy[target] else 0
+            kept = kept + KEPT_FOR_OTHERS if self._busy[target] else 0
         room = max(1, self._room - kept)
         return self._busy.total() < room and self._busy[target] < most
 

@@ -5,17 +5,18 @@ from tests.benchmarks.contest import TARGET, WARM_UP, patience
 from tests.benchmarks.link_ids import link_ids
 from tests.benchmarks.ours import Ours, monitor_target
 from tests.benchmarks.stage import Stage
-from worker.slots import KEPT_FOR_CONTROL
+from worker.slots import KEPT_FOR_CONTROL, KEPT_FOR_OTHERS
 
 ITEMS, SIZE = 100_000, 100
 LATENCY = 0.1
+#: That one target may use.
 SLOTS = 32
 
 
 def latency(bench: Bench) -> None:
     """From the practice server's first call to the last record in the store."""
     items = bench.items(ITEMS, size=SIZE)
-    threads = SLOTS // bench.workers + KEPT_FOR_CONTROL
+    threads = SLOTS // bench.workers + KEPT_FOR_CONTROL + KEPT_FOR_OTHERS
     size_of_pool = ("-c", str(threads))
     for _ in bench.rounds("latency"):
         with bench.store() as url, Stage() as stage:
