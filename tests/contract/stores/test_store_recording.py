@@ -268,7 +268,8 @@ def test_a_split_leaves_two_halves_with_the_same_numbers(store: Store, steps: St
     store.record(claim.lease, [split_at(returned, 2)])
 
     assert store.status(job).batches == {"ready": 2, "leased": 0, "done": 0, "split": 1}
-    left, right = steps.claim(appetite(call_items=100)).batches
+    # Each is to be sent alone.
+    left, right = steps.claim(appetite(call_items=100, calls=2)).batches
     assert [positions([left]), positions([right])] == [[0, 1], [2, 3, 4]]
     for half in (left, right):
         batch = half.batch
