@@ -39,7 +39,7 @@ from tests.deploy.written import (
 from tests.integration.service import wait_until
 from tests.opened import Opened
 from tests.postgres import PostgresqlServer, programs
-from worker.client import DeletionClient, Refused
+from worker.client import DeletionClient, JobStatus, Refused
 from worker.embedded.processes import Command, Processes
 
 PROGRAMS = Path(sys.executable).parent
@@ -174,6 +174,15 @@ def deployment() -> Iterator[Deployment]:
         yield deployment
 
 
+@pytest.fixture(scope="module")
+def deleted(deployment: Deployment) -> JobStatus:
+    """What became of a job of another application: each test that asks for it may come first."""
+    ids = deployment.practice.ids(ITEMS)
+    with deployment.client() as client:
+        job = client.submit("monitor-17", ids[:-10], requested_by="test")
+        return client.wait(job, timeout=timedelta(seconds=20))
+
+
 def is_answering(deployment: Deployment) -> bool:
     """Whether all that listen do so."""
     try:
@@ -214,16 +223,15 @@ def test_every_command_runs(deployment: Deployment) -> None:
     }
 
 
-def test_another_application_has_its_items_deleted(deployment: Deployment) -> None:
-    ids = deployment.practice.ids(ITEMS)
+def test_another_application_has_its_items_deleted(
+    deployment: Deployment, deleted: JobStatus
+) -> None:
+    assert deleted.tally["deleted"] == ITEMS - 10
     with deployment.client() as client:
-        job = client.submit("monitor-17", ids[:-10], requested_by="test")
-        status = client.wait(job, timeout=timedelta(seconds=20))
-
-        assert status.tally["deleted"] == ITEMS - 10
-        assert {one.verdict for one in client.results(job)} == {"deleted"}
+        assert {one.verdict for one in client.results(deleted.id)} == {"deleted"}
 
 
+@pytest.mark.usefixtures("deleted")
 def test_nobody_was_refused_anything_in_redis(deployment: Deployment) -> None:
     with closing(deployment.redis.client()) as administrator:
         refused = [
@@ -251,6 +259,7 @@ def test_the_probe_of_a_worker_asks_that_worker(deployment: Deployment) -> None:
     assert f"worker@{socket.gethostname()}: OK" in done.stdout
 
 
+@pytest.mark.usefixtures("deleted")
 def test_the_metrics_tell_what_was_deleted(deployment: Deployment) -> None:
     text = ask(deployment.metrics, "/metrics")[1]
 
