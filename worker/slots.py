@@ -217,6 +217,7 @@ class Slots:
         others = self._heard_of_late() - {target}
         most = max(1, self._room // 2) if others else self._room
         if self._room >= ENOUGH_TO_SPARE:
+            # Whoever has none may have any that is free: what is kept is for him.
             kept = kept + KEPT_FOR_OTHERS if self._busy[target] else 0
         room = max(1, self._room - kept)
         return self._busy.total() < room and self._busy[target] < most

@@ -149,6 +149,16 @@ class Appetite:
             return 0
         return max((free + 1) // 2, min(free, self.places // LAST_PLACES))
 
+    def turned(self, live: int, *, is_more: bool, is_answered: bool) -> "Busy":
+        """What hands are told for whom nothing was left of a claim, with which now so many live.
+
+        Jobs that take turns are claimed of one after the other: the next is soon to
+        be had, and the claim of another hand may have answered their bell.
+        """
+        if is_more and live < self.places:
+            return Busy(timedelta(), is_answered=is_answered)
+        return Busy()
+
     def shared(self, ready: int, live: int, undone: float = 0) -> "Appetite":
         """What is left of it where so many batches are ready for all.
 

@@ -135,7 +135,8 @@ def claim(
     names = tx.execute(_NEW_LEASES, given).scalars().all()
     _mark_taken(tx, dict(zip(names, shares, strict=True)))
     is_more = len(taken) < len(ready) or len(taken) == MOST_BATCHES
-    bells = wanted.bells(live + len(shares), claims=len(shares)) if is_more else 0
+    live += len(shares)
+    bells = wanted.bells(live, claims=len(shares)) if is_more else 0
     if answers_bell:
         answer_and_ring(tx, target, now, is_due=bells > 0)
     else:
@@ -158,9 +159,7 @@ def claim(
         has_protected=kept is not None,
     )
     others = [replace(first, lease=LeaseId(name), bells=0) for name in names[1:]]
-    # Jobs that take turns are claimed of one after the other: the next is soon to be had.
-    is_next = is_more and live + len(shares) < wanted.places
-    told = Busy(timedelta(), is_answered=answers_bell) if is_next else Busy()
+    told = wanted.turned(live, is_more=is_more, is_answered=answers_bell)
     return Taken(list(zip([first, *others], shares, strict=True)), kept, told)
 
 

@@ -465,8 +465,7 @@ class MemoryStore(Store):
             row.rung_at = now if bells else row.rung_at
             claims = [replace(one, is_more=is_more) for one in claims]
             claims[0] = replace(claims[0], bells=bells)
-            is_next = is_more and live < wants.places
-            told = Busy(timedelta(), is_answered=answers_bell) if is_next else Busy()
+            told = wants.turned(live, is_more=is_more, is_answered=answers_bell)
         return [*claims, *[told] * (hands - len(claims))]
 
     def _is_one_job(self, target: str, fingerprint: str, now: datetime) -> bool:
